@@ -20,7 +20,8 @@ Error errno_error(const std::filesystem::path& path, const char* what) {
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Non-blocking: a pipe is refused below, not waited for. Regular files take no notice.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return errno_error(path, "cannot open");
   struct stat info {};
   if (::fstat(fd, &info) != 0) {
@@ -84,9 +85,15 @@ void advise(std::span<const std::byte> range, Advice advice) {
 }
 
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  std::filesystem::path temporary = path;
-  temporary += ".tmp" + std::to_string(::getpid());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  std::filesystem::path temporary;
+  int fd = -1;
+  // A name of its own, also beside other threads that write the same path and a killed process's leftovers.
+  for (int attempt = 0; attempt < 1000 && fd < 0; ++attempt) {
+    temporary = path;
+    temporary += ".tmp" + std::to_string(::getpid()) + "." + std::to_string(attempt);
+    fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0 && errno != EEXIST) break;
+  }
   if (fd < 0) return errno_error(temporary, "cannot create");
   std::size_t done = 0;
   while (done < bytes.size()) {

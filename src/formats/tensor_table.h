@@ -14,7 +14,7 @@ namespace unicorn {
 
 struct TensorEntry {
   std::string name;
-  TensorView view;   // into a mapped file kept alive by the table
+  TensorView view;   // into a mapped file kept alive by the table; every dimension is at least 1
   std::string file;  // where it lies, for messages
 };
 
@@ -33,5 +33,9 @@ class TensorTable {
   std::vector<TensorEntry> entries_;
   std::map<std::string, std::size_t, std::less<>> index_;
 };
+
+// Whether the rows may be read through pointers to the dtype's own elements or block structs. Always true for GGUF;
+// a safetensors file may lay tensors anywhere (decode_row takes them as they are).
+bool is_aligned(const TensorView& view);
 
 }  // namespace unicorn

@@ -14,7 +14,8 @@ struct Codec {
 };
 
 #define UNICORN_ENTRY(name) {quant::decode_##name, quant::encode_##name}
-constexpr std::array<Codec, kNDTypes> kCodecs = {{  // in the order of DType
+constexpr std::array<Codec, kNDTypes> kCodecs = {{
+                                                    // in the order of DType
     UNICORN_ENTRY(f32),
     UNICORN_ENTRY(f16),
     UNICORN_ENTRY(bf16),

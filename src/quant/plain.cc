@@ -16,13 +16,13 @@ struct [[gnu::packed, gnu::may_alias]] Unaligned16 {
 // `bits` of an f32, made finite: infinity and NaN become 0, magnitudes above `largest` (bits too) become it, since a
 // weight of 7e4 is better told as f16's 65504 than as infinity.
 std::uint32_t saturate(std::uint32_t bits, std::uint32_t largest) {
-  std::uint32_t magnitude = bits & 0x7fffffffu;
-  magnitude = magnitude >= 0x7f800000u ? 0u : magnitude;
-  magnitude = magnitude > largest ? largest : magnitude;
-  return magnitude | (bits & 0x80000000u);
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  const std::uint32_t clamped = magnitude > largest ? largest : magnitude;
+  return magnitude >= 0x7f800000u ? 0u : clamped | (bits & 0x80000000u);
 }
 float saturate(float v, float largest) {
-  return __builtin_bit_cast(float, saturate(__builtin_bit_cast(std::uint32_t, v), __builtin_bit_cast(std::uint32_t, largest)));
+  return __builtin_bit_cast(float,
+                            saturate(__builtin_bit_cast(std::uint32_t, v), __builtin_bit_cast(std::uint32_t, largest)));
 }
 
 }  // namespace

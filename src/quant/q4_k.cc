@@ -21,8 +21,8 @@ void decode_q4_k(const std::byte* row, float* out, std::size_t n_blocks) noexcep
 
 void encode_q4_k(const float* in, std::byte* row, std::size_t n_blocks, const float* importance) noexcept {
   for (std::size_t b = 0; b < n_blocks; ++b) {
-    const auto fit = fit_affine<15, 32, 63>(in + b * kSuperBlock, importance == nullptr ? nullptr : importance + b * kSuperBlock,
-                                            {0.75f, 0.04f, 9});
+    const auto fit = fit_affine<15, 32, 63>(
+        in + b * kSuperBlock, importance == nullptr ? nullptr : importance + b * kSuperBlock, {0.75f, 0.04f, 9});
     BlockQ4K block;
     block.d = fit.d;
     block.dmin = fit.dmin;

@@ -22,8 +22,8 @@ void decode_q5_k(const std::byte* row, float* out, std::size_t n_blocks) noexcep
 
 void encode_q5_k(const float* in, std::byte* row, std::size_t n_blocks, const float* importance) noexcept {
   for (std::size_t b = 0; b < n_blocks; ++b) {
-    const auto fit = fit_affine<31, 32, 63>(in + b * kSuperBlock, importance == nullptr ? nullptr : importance + b * kSuperBlock,
-                                            {0.84f, 0.03f, 8});
+    const auto fit = fit_affine<31, 32, 63>(
+        in + b * kSuperBlock, importance == nullptr ? nullptr : importance + b * kSuperBlock, {0.84f, 0.03f, 8});
     BlockQ5K block{};
     block.d = fit.d;
     block.dmin = fit.dmin;

@@ -470,7 +470,8 @@ AffineBlock<kSub> fit_affine(const float* in, const float* importance, Sweep swe
     const float d = scale_value(d_bits, p.unit), dmin = scale_value(dmin_bits, p.unit);
     for (std::size_t s = 0; s < kCount; ++s) {
       const auto nearest_integer = [](float v, float unit) {
-        return unit > 0.0f ? static_cast<int>(std::lrintf(std::clamp(v / unit, 0.0f, static_cast<float>(kScaleMax)))) : 0;
+        return unit > 0.0f ? static_cast<int>(std::lrintf(std::clamp(v / unit, 0.0f, static_cast<float>(kScaleMax))))
+                           : 0;
       };
       const int scale0 = nearest_integer(wanted[s].scale, d), min0 = nearest_integer(-wanted[s].offset, dmin);
       float least = std::numeric_limits<float>::infinity();
@@ -494,7 +495,8 @@ AffineBlock<kSub> fit_affine(const float* in, const float* importance, Sweep swe
   {  // denormals may have lost much by rounding down: the largest then saturate
     const bool d_coarse = (kept.d & 0x7c00u) == 0, dmin_coarse = (kept.dmin & 0x7c00u) == 0 && kept.dmin != 0;
     if (d_coarse || dmin_coarse) {
-      const Trial up = trial(static_cast<std::uint16_t>(kept.d + d_coarse), static_cast<std::uint16_t>(kept.dmin + dmin_coarse));
+      const Trial up =
+          trial(static_cast<std::uint16_t>(kept.d + d_coarse), static_cast<std::uint16_t>(kept.dmin + dmin_coarse));
       if (up.error < kept.error) kept = up;
     }
   }

@@ -44,7 +44,7 @@ class BpeScratch {
   std::vector<Word> words_;  // a direct-mapped cache; its size is a power of two, or 0
   std::vector<TokenId> ids_;
   std::vector<std::uint32_t> ranks_;  // of joining symbol i with its right neighbour
-  std::vector<TokenId> merged_;       // and what they would become
+  std::vector<TokenId> merged_;  // and what they would become
   std::vector<Link> links_;
   std::vector<Candidate> heap_;
 };
@@ -81,11 +81,14 @@ class Bpe {
     const auto byte = static_cast<unsigned char>(c);
     return byte < kNonAscii ? byte : kNonAscii;
   }
-  Pair& pair_slot(TokenId left, TokenId right);
-  const Pair* find_pair(TokenId left, TokenId right) const;
-  TokenId code_point_id(char32_t value) const {
-    return value < code_points_.size() ? code_points_[value] : -1;
+  static std::uint64_t pair_key(TokenId left, TokenId right) {
+    return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
   }
+  static std::uint64_t pair_hash(std::uint64_t key) { return key * 0x9E3779B97F4A7C15u; }
+  void resize_pairs(std::size_t n_pairs);
+  Pair& pair_slot(TokenId left, TokenId right);  // made if there is none
+  const Pair* find_pair(TokenId left, TokenId right) const;
+  TokenId code_point_id(char32_t value) const { return value < code_points_.size() ? code_points_[value] : -1; }
 
   void encode_word(std::string_view word, BpeScratch& scratch, std::vector<TokenId>& ids) const;
   void merge_word(std::string_view word, BpeScratch& scratch, std::vector<TokenId>& ids) const;
@@ -99,10 +102,11 @@ class Bpe {
   bool words_are_independent_ = true;
   std::size_t max_piece_bytes_ = 0;
   std::vector<TokenId> code_points_;  // by code point: the piece that is this one character, or -1
-  std::vector<Pair> pairs_;           // open addressing
+  std::vector<Pair> pairs_;  // open addressing, home slot: the hash's upper bits
+  std::size_t n_pairs_ = 0;
   unsigned pair_shift_ = 0;
   std::array<std::array<bool, kNonAscii + 1>, kNonAscii + 1> adjacent_{};  // by byte class: may they share a word
-  std::unique_ptr<std::atomic<Alone>[]> alone_;                            // by id; filled in as words come by
+  std::unique_ptr<std::atomic<Alone>[]> alone_;  // by id; filled in as words come by
 };
 
 }  // namespace unicorn

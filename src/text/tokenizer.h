@@ -30,13 +30,13 @@ struct Vocab {
   struct Added {
     TokenId id;
     std::string text;
-    bool special;             // control tokens: only parsed when asked, skipped when decoding
+    bool special;  // control tokens: only parsed when asked, skipped when decoding
     bool normalized = false;  // matched after the others, where U+2581 and a space are the same
   };
   std::vector<Added> added;
   TokenId bos = -1, eos = -1, unk = -1, pad = -1;
   bool add_bos = true;
-  bool ignore_merges = false;                // text that is a piece as a whole becomes that piece without merging
+  bool ignore_merges = false;  // text that is a piece as a whole becomes that piece without merging
   std::optional<std::string> chat_template;  // Jinja, when the file carries one
 };
 
@@ -68,11 +68,11 @@ class Tokenizer {
   // out of range give nothing. The result is UTF-8. `skip_special` leaves control tokens out.
   std::string decode(std::span<const TokenId> ids, bool skip_special = false) const;
 
-  std::size_t size() const;                    // number of ids, added ones included
-  std::string_view piece(TokenId id) const;    // as stored; empty when out of range
-  std::string piece_bytes(TokenId id) const;   // what the token contributes to a text: spaces restored, bytes raw
+  std::size_t size() const;  // number of ids, added ones included
+  std::string_view piece(TokenId id) const;  // as stored; empty when out of range
+  std::string piece_bytes(TokenId id) const;  // what the token contributes to a text: spaces restored, bytes raw
   std::optional<std::uint8_t> byte(TokenId id) const;  // of a byte token
-  bool is_control(TokenId id) const;           // control or unknown; false when out of range
+  bool is_control(TokenId id) const;  // control or unknown; false when out of range
   std::optional<TokenId> find(std::string_view piece) const;  // exact text of an added token or piece
   const Vocab& vocab() const;
 

@@ -1,0 +1,47 @@
+# What people type. The build itself is CMake's: CMakePresets.json has the configurations.
+PROMPT ?= What does "river" mean?
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+export PROMPT  # through the environment: quotes and dollars in it reach the program as typed
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-long test-real install format tidy clean
+
+help:             ## this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+run: build        ## answer PROMPT with the demo model, streaming; installs what is missing first
+	build/release/unicorn run "$$PROMPT"
+
+build:            ## build/release/unicorn
+	scripts/bootstrap build
+	cmake --preset release --log-level=WARNING
+	cmake --build --preset release --parallel $(JOBS) --target unicorn unicorn_data
+
+test:             ## everything that must pass; installs what is missing first (JOBS, FUZZ_SECONDS)
+	scripts/bootstrap test
+	scripts/run_tests.py --jobs $(JOBS) --fuzz-seconds $(FUZZ_SECONDS)
+
+test-long: build  ## the tests labelled 'long'
+	scripts/bootstrap test
+	scripts/run_tests.py --jobs $(JOBS) --label long
+
+test-real: build  ## the tests labelled 'real': published weights; a skipped one says what it wants
+	scripts/bootstrap test
+	scripts/run_tests.py --jobs $(JOBS) --label real
+
+install: build    ## PREFIX/bin/unicorn and PREFIX/share/unicorn (DESTDIR is honoured)
+	cmake --install build/release --prefix $(PREFIX)
+
+format:           ## clang-format-19 over all sources
+	scripts/bootstrap test
+	scripts/run_tests.py --format
+
+tidy:             ## clang-tidy-19 over all sources (minutes)
+	scripts/bootstrap tidy
+	cmake --preset tidy --log-level=WARNING
+	scripts/run_tests.py --tidy --jobs $(JOBS)
+
+clean:            ## remove build/
+	rm -rf build

@@ -1,0 +1,40 @@
+# Every library we link, each with the Debian package that brings it (docs/dependencies.md says why).
+macro(unicorn_require cmake_package debian_package)
+  find_package(${cmake_package} QUIET)
+  if(NOT ${cmake_package}_FOUND)
+    message(FATAL_ERROR "${cmake_package} was not found.\n"
+      "Install it with:  apt install ${debian_package}   (or everything at once: scripts/bootstrap)")
+  endif()
+endmacro()  # a macro: FindPkgConfig's variables must reach this scope
+
+unicorn_require(Threads libc6-dev)
+unicorn_require(fmt libfmt-dev)
+unicorn_require(nlohmann_json nlohmann-json3-dev)
+unicorn_require(simdjson libsimdjson-dev)
+unicorn_require(CLI11 libcli11-dev)
+unicorn_require(PkgConfig pkg-config)
+pkg_check_modules(EDIT QUIET IMPORTED_TARGET GLOBAL libedit)
+if(NOT EDIT_FOUND)
+  message(FATAL_ERROR "libedit was not found.\nInstall it with:  apt install libedit-dev   (or: scripts/bootstrap)")
+endif()
+add_library(unicorn::edit ALIAS PkgConfig::EDIT)
+
+find_program(XZ_PROGRAM xz)
+if(NOT XZ_PROGRAM)
+  message(FATAL_ERROR "xz was not found.\nInstall it with:  apt install xz-utils   (or: scripts/bootstrap)")
+endif()
+
+# Running needs none of these, so that `make run` on a fresh machine installs less.
+if(UNICORN_TESTS STREQUAL "AUTO")
+  find_package(GTest QUIET)
+  find_package(Python3 QUIET COMPONENTS Interpreter)
+  if(GTest_FOUND AND Python3_FOUND)
+    set(UNICORN_TESTS ON)
+  else()
+    set(UNICORN_TESTS OFF)
+    message(STATUS "Tests left out: GoogleTest or Python 3 was not found (scripts/bootstrap test installs them)")
+  endif()
+elseif(UNICORN_TESTS)
+  unicorn_require(GTest "libgtest-dev libgmock-dev")
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
+endif()

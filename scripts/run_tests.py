@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""Runs the stages of `make test`, times each, and counts test cases over all of them.
+
+    run_tests.py [--jobs N] [--fuzz-seconds N]    format, release, dev (ASan + UBSan), tsan, fuzz
+    run_tests.py --stage dev                      one stage (may be repeated)
+    run_tests.py --label long                     the release build's tests with that label
+    run_tests.py --format | --tidy                rewrite the sources; run clang-tidy
+
+The last line is 'N passed, N failed'. A test case is a GoogleTest case, or a ctest entry that is not GoogleTest,
+or one fuzzer; a case that runs in three builds counts three times.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+class Count:
+    def __init__(self):
+        self.passed, self.failed, self.skipped = 0, [], []  # skipped: (case, reason)
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def run(*command, **options):
+    say("$ " + " ".join(str(c) for c in command))
+    return subprocess.run([str(c) for c in command], cwd=TOP, stdin=subprocess.DEVNULL, **options).returncode == 0
+
+
+def sources():
+    return sorted(str(p.relative_to(TOP)) for folder in ("src", "tests", "fuzz", "examples", "bench")
+                  for p in (TOP / folder).rglob("*") if p.suffix in (".h", ".cc"))
+
+
+def build(preset, target, jobs, *options):
+    return (run("cmake", "--preset", preset, "--log-level=WARNING", *options)
+            and run("cmake", "--build", "--preset", preset, "--parallel", jobs, "--target", target))
+
+
+def ctest(preset, jobs, count, *selection):
+    """Runs ctest and counts, from its JUnit file and the XML that each GoogleTest program leaves."""
+    build_dir = TOP / "build" / preset
+    shutil.rmtree(build_dir / "test-results", ignore_errors=True)
+    junit = build_dir / "ctest.xml"
+    junit.unlink(missing_ok=True)
+    ok = run("ctest", "--test-dir", build_dir, "--output-on-failure", "--no-tests=ignore", "--parallel", jobs,
+             "--output-junit", junit, *selection)
+    entries = ET.parse(junit).getroot().iter("testcase") if junit.exists() else []
+    for entry in entries:
+        name, status = entry.get("name"), entry.get("status")
+        results = build_dir / "test-results" / f"{name}.xml"
+        n_failed = len(count.failed)
+        if results.exists():
+            for case in ET.parse(results).getroot().iter("testcase"):
+                full = f"{case.get('classname')}.{case.get('name')}"
+                skipped = case.find("skipped")
+                if skipped is not None or case.get("result") == "skipped":
+                    message = (skipped.get("message") or "") if skipped is not None else ""
+                    count.skipped.append((full, " ".join(message.split("\n")[1:]).strip() or "no reason given"))
+                elif case.find("failure") is not None:
+                    count.failed.append(f"{preset}: {full}")
+                elif case.get("status") == "run":
+                    count.passed += 1
+        elif status == "run":
+            count.passed += 1
+        # A crash, a timeout or a sanitizer's exit leaves no failed case behind.
+        if status != "run" and len(count.failed) == n_failed:
+            count.failed.append(f"{preset}: {name} ({status})")
+    if not ok and not count.failed:
+        count.failed.append(f"{preset}: ctest")
+
+
+def stage_format(args, count):
+    if not shutil.which("clang-format-19"):
+        count.skipped.append(("format", "clang-format-19 is not installed"))
+        return
+    check = subprocess.run(["clang-format-19", "--dry-run", "-Werror", *sources()], cwd=TOP, capture_output=True, text=True)
+    if check.returncode == 0:
+        count.passed += 1
+    else:
+        files = sorted(set(re.findall(r"^(\S+?):\d+:\d+: error", check.stderr, re.M)))
+        say("\n".join(files) or check.stderr)
+        count.failed.append(f"format: {len(files)} files (make format mends them)")
+
+
+def run_quietly(*command):
+    return subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL).returncode == 0
+
+
+def stage_release(args, count):
+    if build("release", "all", args.jobs, "-DUNICORN_TESTS=ON"):
+        ctest("release", args.jobs, count, "-LE", "^(long|real)$")
+    else:
+        count.failed.append("release: build")
+
+
+def stage_sanitizer(preset, label):
+    def stage(args, count):
+        if build(preset, f"tests_{label}", args.jobs, "-DUNICORN_TESTS=ON"):
+            ctest(preset, args.jobs, count, "-L", f"^{label}$", "-LE", "^(long|real)$")
+        else:
+            count.failed.append(f"{preset}: build")
+    return stage
+
+
+def stage_fuzz(args, count):
+    probe = subprocess.run(["clang++-19", "-fsanitize=fuzzer,address", "-x", "c++", "-", "-o", "/dev/null"],
+                           input="extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }",
+                           text=True, capture_output=True) if shutil.which("clang++-19") else None
+    if probe is None or probe.returncode != 0:
+        count.skipped.append(("fuzz", "clang-19 with libFuzzer (clang-19, libclang-rt-19-dev) is not installed"))
+        return
+    if not build("fuzz", "fuzzers", args.jobs):
+        count.failed.append("fuzz: build")
+        return
+
+    def fuzz(program):
+        name = program.name.removeprefix("fuzz_")
+        work = TOP / "build/fuzz/corpus" / name  # what it finds stays out of the tree
+        crashes = TOP / "build/fuzz/crashes" / name
+        work.mkdir(parents=True, exist_ok=True)
+        crashes.mkdir(parents=True, exist_ok=True)
+        seeds = TOP / "fuzz/corpus" / name
+        command = [program, work] + ([seeds] if seeds.is_dir() else []) + [
+            f"-max_total_time={args.fuzz_seconds}", "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={crashes}/",
+            "-print_final_stats=1"]
+        done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              errors="replace")
+        return name, crashes, done
+
+    programs = sorted(p for p in (TOP / "build/fuzz/fuzz").glob("fuzz_*") if os.access(p, os.X_OK))
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for name, crashes, done in pool.map(fuzz, programs):
+            runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+            say(f"fuzz {name}: {runs.group(1) if runs else '?'} inputs in {args.fuzz_seconds} s, "
+                + ("none failed" if done.returncode == 0 else f"FAILED, see {crashes.relative_to(TOP)}"))
+            if done.returncode == 0:
+                count.passed += 1
+            else:
+                say("\n".join(done.stderr.splitlines()[-40:]))
+                count.failed.append(f"fuzz: {name}")
+
+
+STAGES = {
+    "format": stage_format,
+    "release": stage_release,
+    "dev": stage_sanitizer("dev", "unit"),
+    "tsan": stage_sanitizer("tsan", "threads"),
+    "fuzz": stage_fuzz,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--fuzz-seconds", type=int, default=60)
+    parser.add_argument("--stage", action="append", choices=STAGES)
+    parser.add_argument("--label")
+    parser.add_argument("--format", action="store_true")
+    parser.add_argument("--tidy", action="store_true")
+    args = parser.parse_args()
+
+    if args.format:
+        return 0 if run_quietly("clang-format-19", "-i", *sources()) else 1
+    if args.tidy:
+        files = [f for f in sources() if f.endswith(".cc") and not f.startswith("fuzz/")]
+        return 0 if run_quietly("run-clang-tidy-19", "-quiet", "-j", str(args.jobs), "-p", "build/tidy", *files) else 1
+
+    count, times = Count(), []
+    if args.label:
+        stages = {f"label {args.label}": lambda a, c: (
+            ctest("release", a.jobs, c, "-L", f"^{a.label}$") if build("release", "all", a.jobs, "-DUNICORN_TESTS=ON")
+            else c.failed.append("release: build"))}
+    else:
+        stages = {name: STAGES[name] for name in args.stage or STAGES}
+    for name, stage in stages.items():
+        say(f"\n== {name}")
+        start, before = time.monotonic(), (count.passed, len(count.failed), len(count.skipped))
+        stage(args, count)
+        times.append((name, time.monotonic() - start, count.passed - before[0], len(count.failed) - before[1],
+                      len(count.skipped) - before[2]))
+
+    say("\n== summary")
+    for case, reason in dict.fromkeys(count.skipped):
+        say(f"skipped  {case}: {reason}")
+    for case in count.failed:
+        say(f"FAILED   {case}")
+    for name, seconds, passed, failed, skipped in times:
+        say(f"{name:<12} {seconds:7.1f} s  {passed:5} passed {failed:4} failed {skipped:4} skipped")
+    say(f"{'total':<12} {sum(t[1] for t in times):7.1f} s")
+    say(f"{count.passed} passed, {len(count.failed)} failed")
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
