@@ -132,7 +132,6 @@ Status read_gemma3n(const Reader& r, ModelConfig& c) {
   UNICORN_ASSIGN(c.n_streams, r.count_or("altup_num_inputs", 4));
   UNICORN_ASSIGN(const std::uint32_t active, r.count_or("altup_active_idx", 0));
   if (active != 0) return Error{ErrorCode::unsupported, r.what + ": altup_active_idx other than 0 is not supported"};
-  UNICORN_ASSIGN(c.altup_coef_clip, r.number_or("altup_coef_clip", 120.0f));
   if (r.has("altup_correct_scale") && r.json["altup_correct_scale"].is_boolean())
     c.altup_correct_scale = r.json["altup_correct_scale"].get<bool>();
   const Json& sparsity = r.json.contains("activation_sparsity_pattern") ? r.json["activation_sparsity_pattern"] : Json();
@@ -322,7 +321,6 @@ Result<ModelConfig> config_from_gguf(const GgufFile& file, std::string_view what
     UNICORN_ASSIGN(c.n_streams, count_or("altup.num_inputs", 4));
     UNICORN_ASSIGN(const std::uint32_t active, count_or("altup.active_idx", 0));
     if (active != 0) return Error{ErrorCode::unsupported, fmt::format("{}: altup.active_idx other than 0 is not supported", what)};
-    c.altup_coef_clip = number_or("altup.coef_clip", 120.0);
     const auto z = file.get_numbers(prefix + "activation_sparsity_scale");
     if (z && z->size() != c.layers.size())
       return Error{ErrorCode::corrupt_file, fmt::format("{}: {}activation_sparsity_scale has {} entries for {} layers", what, prefix, z->size(), c.layers.size())};

@@ -44,7 +44,6 @@ struct ModelConfig {
   std::uint32_t ple_width = 0, n_ple_vocab = 0;
   std::uint32_t laurel_rank = 0;
   std::uint32_t n_streams = 0;
-  float altup_coef_clip = 0.0f;  // 0: none
   bool altup_correct_scale = true;
   bool sample_std = false;  // llama.cpp's n-1 in the sparse gate
 

@@ -145,7 +145,7 @@ class Gemma3n {
       return p_.add(std::move(w).value());
     };
     const auto matrix = [&](const char* name, std::size_t n, std::size_t k) { return take(source_.matrix(blk + name, n, k)); };
-    const auto vector = [&](const char* name, std::size_t n, float clip = 0.0f) { return take(source_.vector(blk + name, n, 0.0f, clip)); };
+    const auto vector = [&](const char* name, std::size_t n) { return take(source_.vector(blk + name, n)); };
     const std::size_t stored_ff = c_.layers[l].d_ff_in_file;
 
     LayerWeights w{};
@@ -162,14 +162,19 @@ class Gemma3n {
     w.post_attention_norm = vector("post_attention_norm", d);
     w.ffn_norm = vector("ffn_norm", d);
     w.ffn_gate = take(source_.matrix_rows(blk + "ffn_gate", stored_ff, d, {{0, ff}}));
-    w.ffn_up = take(source_.matrix_rows(blk + "ffn_up", stored_ff, d, {{0, ff}}));
-    w.ffn_down = take(source_.matrix_columns(blk + "ffn_down", d, stored_ff, {{0, ff}}, WeightUse::matmul));
+    const auto sparse = [&](Result<WeightRef> weight, WeightRef::Sparse what) {
+      if (weight.ok() && c_.layers[l].sparsity_z) weight->sparse = what;
+      return weight;
+    };
+    w.ffn_up = take(sparse(source_.matrix_rows(blk + "ffn_up", stored_ff, d, {{0, ff}}), WeightRef::Sparse::rows));
+    w.ffn_down = take(sparse(source_.matrix_columns(blk + "ffn_down", d, stored_ff, {{0, ff}}, WeightUse::matmul), WeightRef::Sparse::columns));
     w.post_ffw_norm = vector("post_ffw_norm", d);
     w.inp_gate = matrix("inp_gate", c_.ple_width, d);
     w.proj = matrix("proj", d, c_.ple_width);
     w.post_norm = vector("post_norm", d);
-    w.predict_coef = vector("altup_predict_coef", s * s * s, c_.altup_coef_clip);
-    w.correct_coef = vector("altup_correct_coef", s * s, c_.altup_coef_clip);
+    // Hugging Face clamps the coefficients to ±altup_coef_clip in training only.
+    w.predict_coef = vector("altup_predict_coef", s * s * s);
+    w.correct_coef = vector("altup_correct_coef", s * s);
     w.correct_scale = c_.altup_correct_scale ? vector("altup_correct_scale", d) : kNoWeight;
     w.router = vector("altup_router", s * d);
     w.router_norm = vector("altup_router_norm", d);

@@ -220,16 +220,13 @@ Result<WeightRef> WeightSource::stack(std::string_view name, std::size_t count, 
   return w;
 }
 
-Result<WeightRef> WeightSource::vector(std::string_view name, std::size_t n, float add, float clip) const {
+Result<WeightRef> WeightSource::vector(std::string_view name, std::size_t n, float add) const {
   UNICORN_ASSIGN(const TensorEntry* t, find(name, {n}));
   if (t->view.shape.n_elements() != n) return wrong_shape(*t, {n});
   auto values = std::make_shared<std::vector<float>>(n);
   const std::size_t k = t->view.shape.k();
   for (std::size_t row = 0; row * k < n; ++row) decode_row(t->view.dtype, t->view.row(row), values->data() + row * k, k);
-  for (float& v : *values) {
-    v += add;
-    if (clip > 0) v = std::clamp(v, -clip, clip);
-  }
+  for (float& v : *values) v += add;
   WeightRef w;
   w.name = name;
   w.n = 1;

@@ -37,8 +37,8 @@ class WeightSource {
                                    const std::vector<WeightRange>& ranges, WeightUse use) const;
   // Several matrices [n, k] of one stored tensor [count, n, k] (GGUF) or of `count` tensors name.0 … (Hugging Face).
   Result<WeightRef> stack(std::string_view name, std::size_t count, std::size_t n, std::size_t k) const;
-  // A small f32 vector or matrix of n values; each becomes clamp(value + add, ±clip), clip 0: none.
-  Result<WeightRef> vector(std::string_view name, std::size_t n, float add = 0.0f, float clip = 0.0f) const;
+  // A small vector or matrix of n values, as f32 and with `add` added to each.
+  Result<WeightRef> vector(std::string_view name, std::size_t n, float add = 0.0f) const;
 
   // "blk.3.attn_q" → the file's own name; for messages and `inspect`.
   std::string file_name(std::string_view name) const;

@@ -46,7 +46,7 @@ struct Rope {
   float freq_scale = 1.0f;  // 1/8 for Gemma 3 4B's linear scaling by 8
 };
 
-// ---- The steps. `w` fields are WeightIds; vectors are f32 and already final (a "+1" or clamp was applied on load).
+// ---- The steps. `w` fields are WeightIds; vectors are f32 and already final (a "+1" was added on load).
 namespace op {
 
 // out[row] = table[id of the row] · scale. An id beyond the table (the PLE table lacks the multimodal tail) takes row 0,
@@ -177,7 +177,7 @@ struct AltupCorrect {
   TensorRef h, residual, predicted;
   WeightId post_ffn;
   AltupRouter router;
-  WeightId coefs;          // [n_streams, n_streams], clamped on load
+  WeightId coefs;          // [n_streams, n_streams]
   WeightId correct_scale;  // [d_model], or kNoWeight
   std::uint32_t n_streams;
   TensorRef streams, gate_in;

@@ -24,6 +24,9 @@ struct WeightRef {
   std::vector<TensorView> parts;
   enum class Stack : std::uint8_t { rows, columns } stack = Stack::rows;
   WeightUse use = WeightUse::matmul;
+  // What a product reads of it when the FFN's gate is sparse: few of its rows (up) or few of its columns (down). A hint
+  // for the layout, which changes no result.
+  enum class Sparse : std::uint8_t { no, rows, columns } sparse = Sparse::no;
   DType as = DType::f32;  // the dtype to run it in: the file's own, or what --weights asked for
   std::shared_ptr<const void> owner;  // keeps converted parts alive (vectors with "+1"); null for mapped parts
 

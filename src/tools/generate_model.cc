@@ -56,7 +56,6 @@ ModelConfig gemma3n_shape(std::uint32_t n_layers, std::uint32_t d_model, std::ui
   c.ple_width = 256;
   c.laurel_rank = 64;
   c.n_streams = 4;
-  c.altup_coef_clip = 120.0f;
   return c;
 }
 

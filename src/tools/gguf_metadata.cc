@@ -106,7 +106,6 @@ void set_model_metadata(GgufMetadata& m, const ModelConfig& c, std::string_view 
   m.set_u32(key("attention.shared_kv_layers"), c.n_kv_shared);
   m.set_u32(key("altup.active_idx"), 0);
   m.set_u32(key("altup.num_inputs"), c.n_streams);
-  if (c.altup_coef_clip != 120.0f) m.set_f32(key("altup.coef_clip"), c.altup_coef_clip);
   m.set_u32(key("embedding_length_per_layer_input"), c.ple_width);
   m.set_f32s(key("activation_sparsity_scale"), sparsity);
   if (c.small) {

@@ -55,7 +55,7 @@ Json hugging_face_config(const ModelConfig& c, bool multimodal) {
     text["laurel_rank"] = c.laurel_rank;
     text["altup_num_inputs"] = c.n_streams;
     text["altup_active_idx"] = 0;
-    text["altup_coef_clip"] = c.altup_coef_clip;
+    text["altup_coef_clip"] = 120.0;
     text["altup_correct_scale"] = c.altup_correct_scale;
     text["activation_sparsity_pattern"] = sparsity;
   } else {

@@ -59,7 +59,6 @@ std::unique_ptr<TinyModel> appendix_a_model(bool sample_std) {
   c.ple_width = kPle;
   c.laurel_rank = kRank;
   c.n_streams = 4;
-  c.altup_coef_clip = 120.0f;
   c.sample_std = sample_std;
   for (std::uint32_t l = 0; l < kLayers; ++l) {
     LayerConfig layer{l, kFf, kFf, (l + 1) % 5 != 0, {}};

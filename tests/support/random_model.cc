@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "model/model.h"
@@ -73,7 +74,6 @@ std::unique_ptr<RandomModel> random_model(const RandomShape& s, std::uint64_t se
     c.n_ple_vocab = s.n_vocab - 10;  // the last ids have no row
     c.laurel_rank = s.laurel_rank;
     c.n_streams = s.n_streams;
-    c.altup_coef_clip = 120.0f;
     c.sample_std = s.sample_std;
   }
   Maker make(*m, seed);
