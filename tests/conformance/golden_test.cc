@@ -172,6 +172,38 @@ TEST_P(Golden, RandomShapesAtEveryPosition) {
   EXPECT_GE(n, 6u);
 }
 
+TokenId argmax(std::span<const float> logits) {
+  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+// Two bfloat16 runs of Hugging Face differ wherever the two best logits are closer than the rounding. We must agree
+// with its eager run at least as often as its own other attention kernel (sdpa) does, on the same positions.
+void expect_bf16_agreement(const std::string& device, Precision precision) {
+  constexpr std::size_t kSequences = 14;  // of 384 ids: 5,376 positions
+  const Json m = read_json(kGolden / "bf16/manifest.json");
+  const fs::path folder = kUnpacked / "bf16";
+  const Array<std::int32_t> all_ids(folder, m["ids"]), eager(folder, m["bf16_eager"]), sdpa(folder, m["bf16_sdpa"]);
+  const auto engine = load(UNICORN_DEMO_MODEL_DIR, device, "full", precision);
+  std::size_t n = 0, ours = 0, theirs = 0;
+  for (std::size_t s = 0; s < kSequences; ++s) {
+    const auto ids = all_ids.row(s);
+    score(*engine, {ids.begin(), ids.end()}, [&](std::size_t pos, std::span<const float> logits) {
+      ++n;
+      ours += argmax(logits) == eager.row(s)[pos];
+      theirs += sdpa.row(s)[pos] == eager.row(s)[pos];
+    });
+  }
+  const auto percent = [&](std::size_t k) { return 100.0 * static_cast<double>(k) / static_cast<double>(n); };
+  printf("[ %s ] top-1 agreement with Hugging Face bf16 eager over %zu positions: %.2f %%; its own sdpa: %.2f %%\n", device.c_str(), n,
+         percent(ours), percent(theirs));
+  EXPECT_GE(n, 5000u);
+  EXPECT_GE(ours, theirs);
+}
+
+TEST(GoldenBf16, RoundingEveryOperatorAgreesAtLeastAsOftenAsSdpa) { expect_bf16_agreement("reference", Precision::bf16); }
+
+TEST(GoldenBf16, Float32ActivationsAgreeAtLeastAsOftenAsSdpa) { expect_bf16_agreement("cpu", Precision::f32); }
+
 INSTANTIATE_TEST_SUITE_P(Devices, Golden, ::testing::Values("reference", "cpu", "reference,cpu"),
                          [](const auto& device) { return device.param == "reference,cpu" ? std::string("alternating") : device.param; });
 
