@@ -20,7 +20,6 @@ import json
 import lzma
 import math
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -43,9 +42,9 @@ torch.set_grad_enabled(False)
 # --------------------------------------------------------------------------------------------- files
 
 
-def metadata():
-    return {"torch": torch.__version__, "transformers": transformers.__version__, "attention": "eager", "device": "cpu",
-            "threads": torch.get_num_threads(), "command": "scripts/make_golden.py " + sys.argv[1]}
+def metadata(args):
+    return {"command": f"scripts/make_golden.py --threads {args.threads} {args.command}", "torch": torch.__version__,
+            "transformers": transformers.__version__, "attention": "eager", "device": "cpu"}
 
 
 def write_json(path, value):
@@ -69,12 +68,8 @@ def write_array(folder, name, array):
     return {"file": name, "dtype": "f32" if array.dtype.kind == "f" else "i32", "shape": list(array.shape)}
 
 
-def rounded(x):
-    return np.round(np.asarray(x, dtype=np.float64) * ROUNDING).astype(np.float64) / ROUNDING
-
-
 def f32(x):
-    return rounded(x).astype("<f4")
+    return (np.round(np.asarray(x, dtype=np.float64) * ROUNDING) / ROUNDING).astype("<f4")
 
 
 def i32(x):
@@ -125,11 +120,10 @@ def matformer_slice(folder, out):
     (out / "config.json").write_text(json.dumps(config))
 
 
-@contextlib.contextmanager
 def load_slice(folder, **kwargs):
     with tempfile.TemporaryDirectory() as out:
-        matformer_slice(Path(folder), Path(out))
-        yield load(out, **kwargs)
+        matformer_slice(folder, Path(out))
+        return load(out, **kwargs)
 
 
 def logits_of(model, ids):
@@ -256,29 +250,28 @@ def make_demo(args):
     folder, out = Path(args.model), Path(args.out) / "demo"
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    with load_slice(folder) as sliced:
-        models = {"full": load(folder), "matformer-sub": sliced}
-        check_references(folder, models)
-        cases, rows, top_ids, top_logits, log_sums = [], [], [], [], []
-        noise = 0.0
-        for mode, model in models.items():
-            for prompt, in_slice in PROMPTS:
-                if mode != "full" and not in_slice:
-                    continue
-                ids = tokenizer.encode(prompt).ids
-                logits = logits_of(model, ids)
-                noise = max(noise, float((logits - double_logits(model, [ids])[0]).abs().max()))
-                positions = thinned(len(ids), model.config.sliding_window, 24 if len(ids) > 100 else 9 if mode == "full" else 6)
-                tokens, gap = greedy(model, ids, GREEDY_TOKENS)
-                best = logits.topk(TOP_K)
-                cases.append({"prompt": prompt, "mode": mode, "ids": ids, "positions": positions, "first_row": sum(map(len, rows)),
-                              "first_position": sum(map(len, top_ids)), "greedy_ids": tokens, "greedy_gap": round(gap, 6)})
-                rows.append(f32(logits[positions]))
-                top_ids.append(i32(best.indices))
-                top_logits.append(f32(best.values))
-                log_sums.append(f32(torch.logsumexp(logits.double(), -1)))
+    models = {"full": load(folder), "matformer-sub": load_slice(folder)}
+    check_references(folder, models)
+    cases, rows, top_ids, top_logits, log_sums = [], [], [], [], []
+    noise = 0.0
+    for mode, model in models.items():
+        for prompt, in_slice in PROMPTS:
+            if mode != "full" and not in_slice:
+                continue
+            ids = tokenizer.encode(prompt).ids
+            logits = logits_of(model, ids)
+            noise = max(noise, float((logits - double_logits(model, [ids])[0]).abs().max()))
+            positions = thinned(len(ids), model.config.sliding_window, 24 if len(ids) > 100 else 9 if mode == "full" else 6)
+            tokens, gap = greedy(model, ids, GREEDY_TOKENS)
+            best = logits.topk(TOP_K)
+            cases.append({"prompt": prompt, "mode": mode, "ids": ids, "positions": positions, "first_row": sum(map(len, rows)),
+                          "first_position": sum(map(len, top_ids)), "greedy_ids": tokens, "greedy_gap": round(gap, 6)})
+            rows.append(f32(logits[positions]))
+            top_ids.append(i32(best.indices))
+            top_logits.append(f32(best.values))
+            log_sums.append(f32(torch.logsumexp(logits.double(), -1)))
     manifest = {
-        "made_by": metadata(), "dtype": "float32", "f32_error": noise,
+        "made_by": metadata(args), "dtype": "float32", "f32_error": noise,
         "matformer": json.loads((folder / "config.json").read_text())["matformer"],
         "logits": write_array(out, "logits.f32", np.concatenate(rows)),
         "top_ids": write_array(out, "top_ids.i32", np.concatenate(top_ids)),
@@ -333,7 +326,7 @@ def make_bf16(args):
     pairs = {f"{a} = {b}": (tops[a] == tops[b]).sum(1) for a, b in
              [("bf16_eager", "bf16_sdpa"), ("bf16_eager", "f32_eager"), ("bf16_eager", "f32_eager_bf16_logits"),
               ("bf16_sdpa", "f32_eager"), ("bf16_sdpa", "f32_eager_bf16_logits")]}
-    manifest = {"made_by": {**metadata(), "attention": "see the array's name"},
+    manifest = {"made_by": {**metadata(args), "attention": "see the array's name"},
                 "sequences": f"0: English text; then in turn sampled at temperature 1.0 and 0.7 (seed 1, {len(STARTS)} starts)",
                 "ids": write_array(out, "ids.i32", i32(ids))}
     for name in ("bf16_eager", "bf16_sdpa", "f32_eager"):
@@ -544,7 +537,7 @@ def write_weights(folder, tensors, shards):
 
 
 def read_model(folder):
-    """The text model of a folder, float32, whatever the prefix: strips it, skips the towers, reports anything odd."""
+    """(text configuration, weights) of a folder, whatever the prefix: strips it, skips the towers, reports anything odd."""
     config = json.loads((folder / "config.json").read_text())
     text = config.get("text_config", config)
     tensors = {}
@@ -563,7 +556,16 @@ def read_model(folder):
                 break
         else:
             raise ValueError(f"{folder}: unexpected tensor {name}")
-    return text, {n: w.float() for n, w in weights.items()}
+    return text, weights
+
+
+def load_text_model(folder, **kwargs):
+    """What load() gives for a text-only folder, for a folder whose text model lies beside vision and audio towers."""
+    config, weights = read_model(folder)
+    with tempfile.TemporaryDirectory() as out:
+        safetensors.torch.save_file(weights, Path(out) / "model.safetensors", metadata={"format": "pt"})
+        (Path(out) / "config.json").write_text(json.dumps(config))
+        return load(out, **kwargs)
 
 
 def with_weights(config, weights):
@@ -675,14 +677,14 @@ def make_tiny(args):
         write_weights(folder, files, spec.get("shards", 1))
 
         text, read = read_model(folder)  # from here on, what the files say
+        read = {n: w.float() for n, w in read.items()}
         model = with_weights(text, read)
         assert torch.equal(logits, logits_of(model, ids))
         assert (tokens, gap) == greedy(model, ids, TINY_GREEDY)
         assert tokens == logits_of(model, ids + tokens)[len(ids) - 1:-1].argmax(-1).tolist()  # decode equals prefill
-        if prefix == "model.":
-            assert torch.equal(logits_of(load(folder), ids), logits), "from_pretrained reads the folder otherwise"
+        assert torch.equal(logits_of((load if prefix == "model." else load_text_model)(folder), ids), logits)
         weakest, moved = check_sensitivity(text, spec, read, ids, logits)
-        golden = {"made_by": metadata(), "seed": seed, "f32_error": noise, "ids": ids, "greedy_ids": tokens,
+        golden = {"made_by": metadata(args), "seed": seed, "f32_error": noise, "ids": ids, "greedy_ids": tokens,
                   "greedy_gap": round(gap, 6), "logits": write_array(folder, "logits.f32", f32(logits))}
         if config.get("altup_coef_clip", 120.0) < 1:
             other = logits_of(with_weights(text, clamped(text, read)), ids)
@@ -698,21 +700,16 @@ def make_tiny(args):
 
 
 def make_dump(args):
-    """Everything [n, …] without the batch dimension, float32 .npy. Gemma 3n's streams are [altup_num_inputs, n, hidden]."""
+    """Everything [n, …] without the batch dimension, as float32 .npy. Gemma 3n's streams are [altup_num_inputs, n, hidden];
+    q_norm and k_norm are [n, heads, head_dim] in Gemma 3n and [heads, n, head_dim] in Gemma 3, before RoPE."""
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    dtype = getattr(torch, args.dtype)
-    folder = Path(args.model)
+    folder, how = Path(args.model), {"dtype": getattr(torch, args.dtype), "attention": args.attention}
     if args.slice:
-        with load_slice(folder, dtype=dtype, attention=args.attention) as model:
-            pass
+        model = load_slice(folder, **how)
     else:
-        try:
-            model = load(folder, dtype, args.attention)
-        except Exception:  # a prefix or a tower from_pretrained cannot build without more packages
-            if dtype != torch.float32 or args.attention != "eager":
-                raise
-            model = with_weights(*read_model(folder))
+        nested = "text_config" in json.loads((folder / "config.json").read_text())
+        model = (load_text_model if nested else load)(folder, **how)
     base = model.model
     index = {}
 
@@ -726,12 +723,12 @@ def make_dump(args):
         np.save(out / (name + ".npy"), array)
         index[name] = list(array.shape)
 
-    def spy(owner, method, name, transform=lambda x: x):
+    def spy(owner, method, name):
         original = getattr(owner, method)
 
         def wrapped(*a, **k):
             result = original(*a, **k)
-            keep(name, transform(result))
+            keep(name, result)
             return result
         setattr(owner, method, wrapped)
 
@@ -750,11 +747,11 @@ def make_dump(args):
                     module.register_forward_hook(lambda m, i, o, n=f"layer_{l:02}.{sub}": keep(n, o))
             if hasattr(layer, "altup"):
                 spy(layer.altup, "predict", f"layer_{l:02}.altup.predict")
-                spy(layer.altup, "correct", f"layer_{l:02}.altup.correct", torch.clone)  # before the per-layer input is added
+                spy(layer.altup, "correct", f"layer_{l:02}.altup.correct")  # before the per-layer input is added
                 if layer.mlp.activation_sparsity > 0:
                     spy(layer.mlp, "_gaussian_topk", f"layer_{l:02}.mlp.gaussian_topk")
     keep("logits", model(input_ids=torch.tensor([args.ids]), use_cache=True).logits)
-    write_json(out / "index.json", {"made_by": {**metadata(), "attention": args.attention, "dtype": args.dtype}, "ids": args.ids, "arrays": index})
+    write_json(out / "index.json", {"made_by": {**metadata(args), "attention": args.attention, "dtype": args.dtype}, "ids": args.ids, "arrays": index})
     print(f"{len(index)} arrays in {out}")
 
 

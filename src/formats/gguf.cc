@@ -506,9 +506,9 @@ const GgufValue* GgufFile::find(std::string_view key) const {
   return i ? &metadata_[*i].second : nullptr;
 }
 
-std::optional<GgufEncoded> GgufFile::encoded(std::string_view key) const {
+const GgufEncoded* GgufFile::encoded(std::string_view key) const {
   const auto i = index_of(key);
-  return i ? std::optional(encoded_[*i]) : std::nullopt;
+  return i ? &encoded_[*i] : nullptr;
 }
 
 std::optional<std::uint64_t> GgufFile::get_uint(std::string_view key) const {

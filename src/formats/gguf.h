@@ -62,7 +62,7 @@ class GgufFile {
   std::optional<std::string_view> get_string(std::string_view key) const;
   std::optional<std::vector<double>> get_numbers(std::string_view key) const;  // an array of numbers or booleans
   const std::vector<std::string>* get_strings(std::string_view key) const;
-  std::optional<GgufEncoded> encoded(std::string_view key) const;
+  const GgufEncoded* encoded(std::string_view key) const;  // nullptr when absent
 
  private:
   friend struct GgufReader;

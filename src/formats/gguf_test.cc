@@ -126,8 +126,8 @@ TEST(Gguf, ReadsEveryValueType) {
   EXPECT_EQ(file->get_numbers("texts"), std::nullopt);
   EXPECT_EQ(file->get_uint("absent"), std::nullopt);
   EXPECT_EQ(file->find("absent"), nullptr);
-  const auto encoded = file->encoded("i32");
-  ASSERT_TRUE(encoded.has_value());
+  const GgufEncoded* encoded = file->encoded("i32");
+  ASSERT_NE(encoded, nullptr);
   EXPECT_EQ(encoded->type, GgufType::i32);
   EXPECT_EQ(encoded->bytes.size(), 4u);
   EXPECT_EQ(file->encoded("texts")->bytes.size(), 4 + 8 + 8 + 9 + 14u);

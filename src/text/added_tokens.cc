@@ -5,11 +5,12 @@
 namespace unicorn {
 
 void AddedTokenMatcher::add(std::string_view text, TokenId id, bool special) {
-  if (!text.empty()) tokens_.push_back({text, id, special});
+  if (!text.empty()) tokens_.push_back({text, id, special, tokens_.size()});
 }
 
 void AddedTokenMatcher::finish() {
-  std::stable_sort(tokens_.begin(), tokens_.end(), [](const Token& a, const Token& b) { return a.text < b.text; });
+  std::sort(tokens_.begin(), tokens_.end(),
+            [](const Token& a, const Token& b) { return a.text != b.text ? a.text < b.text : a.order < b.order; });
   // In sorted order the tokens below a node are neighbours: [begin, end) share their first `depth` bytes.
   struct Range {
     std::uint32_t node;

@@ -40,6 +40,7 @@ class AddedTokenMatcher {
     std::string_view text;
     TokenId id;
     bool special;
+    std::size_t order;
   };
 
   std::vector<Token> tokens_;  // until finish()

@@ -70,7 +70,10 @@ std::vector<Merge> rebuild_merges(std::span<const float> scores, const TextTable
   for (TokenId id = 0; id < static_cast<TokenId>(texts.size()); ++id) {
     if (uses[static_cast<std::size_t>(id)] != PieceUse::none) order.push_back(id);
   }
-  std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return score(a) > score(b); });
+  std::sort(order.begin(), order.end(), [&](TokenId a, TokenId b) {
+    const float score_a = score(a), score_b = score(b);
+    return score_a != score_b ? score_a > score_b : a < b;
+  });
 
   struct Split {
     Merge merge;
@@ -79,8 +82,10 @@ std::vector<Merge> rebuild_merges(std::span<const float> scores, const TextTable
   std::vector<Merge> merges;
   std::vector<Split> group;  // splits of the pieces that share a score
   const auto flush = [&] {
-    std::stable_sort(group.begin(), group.end(), [](const Split& a, const Split& b) {
-      return a.n_left != b.n_left ? a.n_left > b.n_left : a.n_right > b.n_right;
+    std::sort(group.begin(), group.end(), [](const Split& a, const Split& b) {
+      if (a.n_left != b.n_left) return a.n_left > b.n_left;
+      if (a.n_right != b.n_right) return a.n_right > b.n_right;
+      return a.merge.merged < b.merge.merged;
     });
     for (const Split& split : group) merges.push_back(split.merge);
     group.clear();

@@ -1,4 +1,4 @@
-// The vocabularies and fixtures that the tests of this folder share (tests/data, scripts/make_tokenizer_fixtures.py).
+// The vocabularies and fixtures that the tests of this folder share (tests/data/text, scripts/make_tokenizer_fixtures.py).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -40,7 +40,7 @@ inline Tokenizer tokenizer_of(std::string_view json, std::string_view what) {
   return std::move(tokenizer).value();
 }
 
-inline std::string test_data(const std::string& name) { return std::string(UNICORN_TEST_DATA_DIR "/") + name; }
+inline std::string test_data(const std::string& name) { return std::string(UNICORN_TEST_DATA_DIR "/text/") + name; }
 inline std::string demo_path() { return std::string(UNICORN_DEMO_MODEL_DIR) + "/tokenizer.json"; }
 
 // Gemma 3's 262 145 ids; its merges are rebuilt from the pieces.

@@ -186,6 +186,7 @@ Result<Tokenizer> Tokenizer::create(Vocab vocab, std::string_view what) {
       if (piece.empty() || (uses[id] != PieceUse::none) != usable) continue;
       if (!usable && piece.find(' ') != std::string::npos) continue;
       indexed[id] = texts.index(static_cast<TokenId>(id));
+      if (!indexed[id]) uses[id] = PieceUse::none;
     }
   }
 

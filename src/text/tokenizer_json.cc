@@ -29,15 +29,8 @@ constexpr std::size_t kMaxSettingBytes = 1 << 16;  // real ones have hundreds
   decl = std::move(tmp).value_unsafe()
 
 std::string json_error(simdjson::error_code code) {
-  switch (code) {
-    case simdjson::INCORRECT_TYPE:
-      return "has another JSON type than expected";
-    case simdjson::NUMBER_ERROR:
-    case simdjson::NUMBER_OUT_OF_RANGE:
-      return "is not a whole number that fits";
-    default:
-      return fmt::format("is not valid JSON ({})", simdjson::error_message(code));
-  }
+  if (code == simdjson::INCORRECT_TYPE) return "has another JSON type than expected";
+  return fmt::format("is not valid JSON ({})", simdjson::error_message(code));
 }
 
 std::string merge_path(std::size_t index) { return fmt::format("model.merges[{}]", index); }
@@ -171,7 +164,8 @@ Result<Json> Reader::read_small(ondemand::value value, std::string_view path) co
 }
 
 Result<TokenId> Reader::read_id(ondemand::value value, std::string_view path) const {
-  UNICORN_JSON(const std::int64_t id, value.get_int64(), path);
+  std::int64_t id = 0;
+  if (value.get_int64().get(id) != simdjson::SUCCESS) return corrupt(path, "is not a whole number that fits");
   constexpr std::int64_t kMaxId = std::int64_t{1} << 22;
   if (id < 0 || id >= kMaxId) return corrupt(path, fmt::format("is {}, expected an id of 0 … {}", id, kMaxId - 1));
   return static_cast<TokenId>(id);

@@ -128,24 +128,26 @@ TEST(TokenizerJson, ErrorsNameTheFileAndTheEntry) {
   EXPECT_EQ(added({{"id", 1LL << 40}, {"content", "x"}}),
             "t.json: added_tokens[0].id is 1099511627776, expected an id of 0 … 4194303");
   EXPECT_EQ(added({{"id", 1.5}, {"content", "x"}}), "t.json: added_tokens[0].id is not a whole number that fits");
-  EXPECT_EQ(added({{"id", "1"}, {"content", "x"}}), "t.json: added_tokens[0].id has another JSON type than expected");
+  EXPECT_EQ(added({{"id", "1"}, {"content", "x"}}), "t.json: added_tokens[0].id is not a whole number that fits");
   EXPECT_EQ(added({{"content", "x"}}), "t.json: added_tokens[0].id is missing");
   EXPECT_EQ(added({{"id", 9}}), "t.json: added_tokens[0].content is missing");
   EXPECT_EQ(added({{"id", 9}, {"content", "a"}}), "t.json: added_tokens[0] 'a' has id 9, but model.vocab gives it 3");
   EXPECT_EQ(added(3), "t.json: added_tokens[0] has another JSON type than expected");
 
+  const auto merges = [](std::string_view list) {
+    return error_of(Json{{"model", {{"merges", *parse_json(list, "merges")}}}});
+  };
   const auto model = [](const Json& changes) { return error_of(Json{{"model", changes}}); };
   EXPECT_EQ(model({{"vocab", {{"b", -1}}}}), "t.json: model.vocab is -1, expected an id of 0 … 4194303 (piece 'b')");
   EXPECT_EQ(model({{"vocab", {{"b", 4000000}}}}), "t.json: model.vocab gives 'b' id 4000000, but has only 6 entries");
   EXPECT_EQ(model({{"vocab", {{"b", 3}}}}), "t.json: model.vocab gives id 3 to both 'a' and 'b'");
-  EXPECT_EQ(model({{"vocab", {{"b", "3"}}}}), "t.json: model.vocab has another JSON type than expected (piece 'b')");
+  EXPECT_EQ(model({{"vocab", {{"b", "3"}}}}), "t.json: model.vocab is not a whole number that fits (piece 'b')");
   EXPECT_EQ(model({{"vocab", 3}}), "t.json: model.vocab has another JSON type than expected");
   EXPECT_EQ(model({{"vocab", nullptr}}), "t.json: model.vocab is missing");
-  EXPECT_EQ(model({{"merges", {{"a", "z"}}}}), "t.json: model.merges[0] joins 'z', which is not in model.vocab");
-  EXPECT_EQ(model({{"merges", {{"▁", "a"}, {"a"}}}}), "t.json: model.merges[1] has fewer than two parts");
-  EXPECT_EQ(model({{"merges", {{"a", "a", "a"}}}}), "t.json: model.merges[0] has more than two parts");
-  EXPECT_EQ(model({{"merges", {"a b c"}}}),
-            "t.json: model.merges[0] is 'a b c', expected two pieces and a space between them");
+  EXPECT_EQ(merges(R"([["a", "z"]])"), "t.json: model.merges[0] joins 'z', which is not in model.vocab");
+  EXPECT_EQ(merges(R"([["▁", "a"], ["a"]])"), "t.json: model.merges[1] has fewer than two parts");
+  EXPECT_EQ(merges(R"([["a", "a", "a"]])"), "t.json: model.merges[0] has more than two parts");
+  EXPECT_EQ(merges(R"(["a b c"])"), "t.json: model.merges[0] is 'a b c', expected two pieces and a space between them");
   EXPECT_EQ(model({{"unk_token", "?"}}), "t.json: model.unk_token is \"?\", which is not in model.vocab");
   EXPECT_EQ(error_of(Json{{"model", nullptr}}), "t.json: model is missing");
   EXPECT_EQ(error_of(Json{{"post_processor", {{"special_tokens", {{"<bos>", {{"ids", {7}}}}}}}}}),

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -312,28 +313,30 @@ Status write_safetensors(const ModelConfig& c, const GenerateModelOptions& o, co
 }  // namespace
 
 Result<ModelConfig> shape_config(std::string_view shape) {
-  if (shape == "e2b") return gemma3n_shape(30, 2048, 8192, 256);
-  if (shape == "e4b") return gemma3n_shape(35, 2048, 16384, 256);
-  if (shape == "gemma3-270m") return gemma3_shape(18, 640, 2048, 4, 1);
-  if (shape == "gemma3-1b") return gemma3_shape(26, 1152, 6912, 4, 1);
+  std::optional<ModelConfig> c;
+  if (shape == "e2b") c = gemma3n_shape(30, 2048, 8192, 256);
+  if (shape == "e4b") c = gemma3n_shape(35, 2048, 16384, 256);
+  if (shape == "gemma3-270m") c = gemma3_shape(18, 640, 2048, 4, 1);
+  if (shape == "gemma3-1b") c = gemma3_shape(26, 1152, 6912, 4, 1);
   if (shape == "gemma3-4b") {
-    ModelConfig c = gemma3_shape(34, 2560, 10240, 8, 4);
-    c.n_vocab = 262208;
-    c.n_ctx = 131072;
-    c.window = 1024;
-    c.rope_full.freq_scale = 1.0f / 8.0f;
-    return c;
+    c = gemma3_shape(34, 2560, 10240, 8, 4);
+    c->n_vocab = 262208;
+    c->n_ctx = 131072;
+    c->window = 1024;
+    c->rope_full.freq_scale = 1.0f / 8.0f;
   }
   if (shape == "tiny") {  // what llama.cpp takes for granted, 20 K/V layers, PLE 256 wide, Laurel rank 64, is kept
-    ModelConfig c = gemma3n_shape(25, 256, 512, 32);
-    c.n_vocab = 320;
-    c.n_ple_vocab = 288;
-    c.n_ctx = 1024;
-    c.window = 32;
-    return c;
+    c = gemma3n_shape(25, 256, 512, 32);
+    c->n_vocab = 320;
+    c->n_ple_vocab = 288;
+    c->n_ctx = 1024;
+    c->window = 32;
   }
-  return Error{ErrorCode::invalid_argument,
-               fmt::format("shape '{}' is not one of e2b, e4b, gemma3-270m, gemma3-1b, gemma3-4b, tiny", shape)};
+  if (!c)
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("shape '{}' is not one of e2b, e4b, gemma3-270m, gemma3-1b, gemma3-4b, tiny", shape)};
+  // Exactly what a reader of its config.json sees, so that both formats hold one model to the last bit.
+  return config_from_hf(hugging_face_config(*c, false), shape);
 }
 
 Result<GeneratedModel> generate_model(const GenerateModelOptions& o) {

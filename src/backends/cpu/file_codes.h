@@ -130,5 +130,57 @@ template <DType D>
   }
 }
 
+[[gnu::always_inline]] inline void store_scale(std::uint8_t* p, std::uint16_t v) { __builtin_memcpy(p, &v, 2); }
+
+// Scales of the row's file block into the unit's head; `block` is the block's place in the unit (32-wide types).
+[[gnu::always_inline]] inline void write_scales(Scales kind, const FileBlock& fb, std::size_t block, std::size_t r, std::uint8_t* unit) {
+  switch (kind) {
+    case Scales::f16: store_scale(unit + 32 * block + 2 * r, fb.d); break;
+    case Scales::e8m0: unit[16 * block + r] = static_cast<std::uint8_t>(fb.d); break;
+    case Scales::f16_min:
+      store_scale(unit + 2 * r, fb.d);
+      store_scale(unit + 32 + 2 * r, fb.m);
+      break;
+    case Scales::sub32:
+    case Scales::sub16:
+      store_scale(unit + 2 * r, fb.d);
+      for (std::size_t s = 0; s < (kind == Scales::sub32 ? 8u : 16u); ++s) unit[64 + 16 * s + r] = fb.scale[s];
+      break;
+    case Scales::sub32_min:
+      store_scale(unit + 2 * r, fb.d);
+      store_scale(unit + 32 + 2 * r, fb.m);
+      for (std::size_t s = 0; s < 8; ++s) {
+        unit[64 + 16 * s + r] = fb.scale[s];
+        unit[192 + 16 * s + r] = fb.min[s];
+      }
+      break;
+    case Scales::sub16_min:
+      store_scale(unit + 2 * r, fb.d);
+      store_scale(unit + 32 + 2 * r, fb.m);
+      for (std::size_t s = 0; s < 16; ++s) unit[64 + 16 * s + r] = fb.scale[s];
+      break;
+  }
+}
+
+// Terms [begin, end) of the k of rows of floats (dtype's element size), interleaved as packed_format.h has them.
+template <DType D>
+[[gnu::always_inline]] inline void pack_floats(const std::byte* const* rows, std::size_t n_rows, std::size_t begin,
+                                               std::size_t end, std::uint8_t* panel) {
+  if constexpr (D == DType::f16) {
+    for (std::size_t i = begin; i < end; ++i)
+      for (std::size_t r = 0; r < n_rows; ++r) __builtin_memcpy(panel + 32 * (i - begin) + 2 * r, rows[r] + 2 * i, 2);
+  } else {
+    constexpr std::size_t kStep = D == DType::f32 ? 1 : 2;  // k per dword
+    std::size_t i = begin;
+    for (; i + kStep <= end; i += kStep, panel += 64)
+      for (std::size_t r = 0; r < n_rows; ++r) __builtin_memcpy(panel + 4 * r, rows[r] + 4 / kStep * i, 4);
+    if (i < end)
+      for (std::size_t r = 0; r < n_rows; ++r) {
+        __builtin_memset(panel + 4 * r, 0, 4);
+        __builtin_memcpy(panel + 4 * r, rows[r] + 2 * i, 2);
+      }
+  }
+}
+
 }  // namespace
 }  // namespace unicorn::cpu

@@ -86,12 +86,15 @@ struct KernelTable {
 
   // x[row] → blocks of the view, for rows [row_begin, row_end). Rows may be split over threads.
   void (*quantise_rows)(const ActivationView& view, std::size_t row_begin, std::size_t row_end);
+  // The same for blocks [block_begin, block_end) of all rows alone, from a tile that holds those columns: row i at
+  // x + i·ldx. Whoever brings the last block of k zeroes the padding after it, too.
+  void (*quantise_columns)(const ActivationView& view, const float* x, std::size_t ldx, std::size_t block_begin,
+                           std::size_t block_end);
 
-  // By dtype. matmul: Layout::panels, any m. matmul_columns: Layout::columns, any m; skips zero codes of x when m is
-  // small. All entries are filled for every dtype for which packed_matrix.h offers the layout.
-  MatmulFn matmul[kNDTypes];
-  MatmulFn matmul_columns[kNDTypes];
-  MatmulFn matmul_dense_rows[kNDTypes];  // Layout::rows, any m, all outputs of a range
+  // By dtype, every entry filled. All of them give an output the same bits.
+  MatmulFn matmul[kNDTypes];             // Layout::panels
+  MatmulFn matmul_columns[kNDTypes];     // Layout::columns; k whose x (or its code) is 0 are not read when m is small
+  MatmulFn matmul_dense_rows[kNDTypes];  // Layout::rows, all outputs of a range
   MatmulRowsFn matmul_rows[kNDTypes];    // Layout::rows, chosen outputs, m == 1
 };
 

@@ -32,6 +32,20 @@
 //
 // Float weights: f32 and f16 store for each k the 16 rows; bf16 for each pair of k the 16 rows × 2 (k padded to even),
 // the order in which both halves widen with one operation each.
+//
+// Layout::rows: the rows as a file holds them, one after another.
+//
+// Layout::columns: runs along k by file blocks (32 or 256 k; floats: 32), each for all n outputs, n rounded up to 64:
+//
+//   [ d × n ][ m or dmin × n ][ sub-scales of sub-block 0 × n ] … [ sub-mins … ][ codes of k 0 × n ][ codes of k 1 × n ] …
+//
+// with the scales the dtype has (f16 d and m, one byte for the rest), and the codes of one k in the same planes:
+//
+//   nibble   32 outputs in 16 B: output i in the low half of byte i, output 16 + i in the high half
+//   pair     64 outputs in 16 B: output 16p + i in bits 2p, 2p + 1 of byte i
+//   bit      output i in bit i
+//
+// Floats: the n values of each k, no scales.
 #pragma once
 
 #include <cstddef>
@@ -101,6 +115,46 @@ constexpr std::size_t panel_bytes(DType dtype, std::size_t k) {
       return (k + per_unit - 1) / per_unit * unit_bytes(f);
     }
   }
+}
+
+// ---- Layout::columns.
+
+struct ColumnFormat {
+  std::uint16_t k;            // per file block
+  std::uint16_t sub_scales;   // one-byte arrays of scales, then of mins
+  std::uint16_t sub_mins;
+  std::uint16_t wide_bytes;   // bytes per output of d and m (mxfp4: the exponent)
+  std::uint16_t code_bits;    // per code, all planes; floats: bits of an element
+};
+
+constexpr ColumnFormat column_format(DType dtype) {
+  if (dtype == DType::f32) return {32, 0, 0, 0, 32};
+  if (dtype == DType::f16 || dtype == DType::bf16) return {32, 0, 0, 0, 16};
+  ColumnFormat c{};
+  const PackedFormat f = packed_format(dtype);
+  c.code_bits = static_cast<std::uint16_t>(f.code_bytes / 64);
+  switch (f.scales) {
+    case Scales::f16: c.k = 32, c.wide_bytes = 2; break;
+    case Scales::e8m0: c.k = 32, c.wide_bytes = 1; break;
+    case Scales::f16_min: c.k = 32, c.wide_bytes = 4; break;
+    case Scales::sub32: c.k = 256, c.wide_bytes = 2, c.sub_scales = 8; break;
+    case Scales::sub32_min: c.k = 256, c.wide_bytes = 4, c.sub_scales = 8, c.sub_mins = 8; break;
+    case Scales::sub16: c.k = 256, c.wide_bytes = 2, c.sub_scales = 16; break;
+    case Scales::sub16_min: c.k = 256, c.wide_bytes = 4, c.sub_scales = 16; break;
+  }
+  return c;
+}
+
+constexpr std::size_t column_padded(std::size_t n) { return (n + 63) / 64 * 64; }
+constexpr std::size_t column_scale_bytes(DType dtype, std::size_t n) {
+  const ColumnFormat c = column_format(dtype);
+  return column_padded(n) * (c.wide_bytes + c.sub_scales + c.sub_mins);
+}
+constexpr std::size_t column_code_bytes(DType dtype, std::size_t n) {  // of one k
+  return column_padded(n) * column_format(dtype).code_bits / 8;
+}
+constexpr std::size_t column_block_bytes(DType dtype, std::size_t n) {
+  return column_scale_bytes(dtype, n) + column_format(dtype).k * column_code_bytes(dtype, n);
 }
 
 }  // namespace unicorn::cpu

@@ -119,36 +119,6 @@ void read_codes(Codes kind, const std::uint8_t* in, std::uint8_t* c) {
 
 // ---- One panel.
 
-// Scales of the row's file block into the unit's head; `block` is the block's place in the unit (32-wide types).
-void write_scales(Scales kind, const FileBlock& fb, std::size_t block, std::size_t r, std::uint8_t* unit) {
-  switch (kind) {
-    case Scales::f16: store_u16(unit + 32 * block + 2 * r, fb.d); break;
-    case Scales::e8m0: unit[16 * block + r] = static_cast<std::uint8_t>(fb.d); break;
-    case Scales::f16_min:
-      store_u16(unit + 2 * r, fb.d);
-      store_u16(unit + 32 + 2 * r, fb.m);
-      break;
-    case Scales::sub32:
-    case Scales::sub16:
-      store_u16(unit + 2 * r, fb.d);
-      for (std::size_t s = 0; s < (kind == Scales::sub32 ? 8u : 16u); ++s) unit[64 + 16 * s + r] = fb.scale[s];
-      break;
-    case Scales::sub32_min:
-      store_u16(unit + 2 * r, fb.d);
-      store_u16(unit + 32 + 2 * r, fb.m);
-      for (std::size_t s = 0; s < 8; ++s) {
-        unit[64 + 16 * s + r] = fb.scale[s];
-        unit[192 + 16 * s + r] = fb.min[s];
-      }
-      break;
-    case Scales::sub16_min:
-      store_u16(unit + 2 * r, fb.d);
-      store_u16(unit + 32 + 2 * r, fb.m);
-      for (std::size_t s = 0; s < 16; ++s) unit[64 + 16 * s + r] = fb.scale[s];
-      break;
-  }
-}
-
 template <DType D>
 void pack_quantised(const std::byte* const* rows, std::size_t n_rows, std::size_t k, std::uint8_t* panel) {
   constexpr PackedFormat f = packed_format(D);
@@ -167,77 +137,206 @@ void pack_quantised(const std::byte* const* rows, std::size_t n_rows, std::size_
   }
 }
 
-void pack_f32(const std::byte* const* rows, std::size_t n_rows, std::size_t n_dwords, std::uint8_t* panel) {
-  for (std::size_t i = 0; i < n_dwords; ++i)
-    for (std::size_t r = 0; r < n_rows; ++r) store_u32(panel + 64 * i + 4 * r, load_u32(rows[r] + 4 * i));
-}
-
 void pack_panel(DType dtype, const std::byte* const* rows, std::size_t n_rows, std::size_t k, std::uint8_t* panel) {
   switch (dtype) {
-    case DType::f32: pack_f32(rows, n_rows, k, panel); break;
-    case DType::bf16:
-      pack_f32(rows, n_rows, k / 2, panel);
-      if (k % 2 != 0)
-        for (std::size_t r = 0; r < n_rows; ++r)
-          store_u32(panel + 64 * (k / 2) + 4 * r, load_u16(rows[r] + 2 * (k - 1)));
-      break;
-    case DType::f16:
-      for (std::size_t i = 0; i < k; ++i)
-        for (std::size_t r = 0; r < n_rows; ++r) store_u16(panel + 32 * i + 2 * r, load_u16(rows[r] + 2 * i));
-      break;
+    case DType::f32: pack_floats<DType::f32>(rows, n_rows, 0, k, panel); break;
+    case DType::f16: pack_floats<DType::f16>(rows, n_rows, 0, k, panel); break;
+    case DType::bf16: pack_floats<DType::bf16>(rows, n_rows, 0, k, panel); break;
     default: with_quantised(dtype, [&]<DType D>() { pack_quantised<D>(rows, n_rows, k, panel); });
+  }
+}
+
+// ---- Layout::columns, in chunks of kChunk outputs: a cache line of nibbles.
+
+constexpr std::size_t kColumnChunk = 128;
+
+// One k of a chunk: `codes` are a byte per output, 64 of which make whole pieces of every plane.
+void write_column_codes(Codes kind, const std::uint8_t* codes, std::size_t n, std::size_t n_padded, std::uint8_t* column) {
+  const auto nibble = [&] {
+    for (std::size_t c = 0; c < kColumnChunk; c += 32)
+      for (std::size_t i = 0; i < 16; ++i)
+        column[(n + c) / 2 + i] = static_cast<std::uint8_t>((codes[c + i] & 15) | (codes[c + 16 + i] & 15) << 4);
+  };
+  const auto pair = [&](std::uint8_t* plane, int shift) {
+    for (std::size_t c = 0; c < kColumnChunk; c += 64)
+      for (std::size_t i = 0; i < 16; ++i) {
+        int v = 0;
+        for (std::size_t p = 0; p < 4; ++p) v |= (codes[c + 16 * p + i] >> shift & 3) << (2 * p);
+        plane[(n + c) / 4 + i] = static_cast<std::uint8_t>(v);
+      }
+  };
+  const auto bit = [&](std::uint8_t* plane, int shift) {
+    for (std::size_t c = 0; c < kColumnChunk; c += 8) {
+      int v = 0;
+      for (std::size_t i = 0; i < 8; ++i) v |= (codes[c + i] >> shift & 1) << i;
+      plane[(n + c) / 8] = static_cast<std::uint8_t>(v);
+    }
+  };
+  switch (kind) {
+    case Codes::byte: std::memcpy(column + n, codes, kColumnChunk); break;
+    case Codes::nibble: nibble(); break;
+    case Codes::nibble_bit: nibble(), bit(column + n_padded / 2, 4); break;
+    case Codes::nibble_pair: nibble(), pair(column + n_padded / 2, 4); break;
+    case Codes::pair: pair(column, 0); break;
+    case Codes::pair_bit: pair(column, 0), bit(column + n_padded / 4, 2); break;
+  }
+}
+
+// Outputs [n, n + n_rows) into all file blocks. n is a multiple of kColumnChunk.
+template <DType D>
+void pack_columns(const std::byte* const* rows, std::size_t n_rows, std::size_t n, const PackedView& w, std::uint8_t* data) {
+  constexpr ColumnFormat c = column_format(D);
+  constexpr Codes kCodes = packed_format(D).codes;
+  const std::size_t n_padded = column_padded(w.n), code_bytes = column_code_bytes(D, w.n);
+  std::array<std::uint8_t, 256 * kColumnChunk> codes{};  // [k][output]; outputs beyond n stay 0
+  FileBlock fb;
+  for (std::size_t i = 0; i < w.k / c.k; ++i, data += w.stride) {
+    std::uint8_t* sub = data + c.wide_bytes * n_padded + n;
+    for (std::size_t r = 0; r < n_rows; ++r) {
+      read_file_block<D>(rows[r], i, fb);
+      if constexpr (c.wide_bytes == 1) {
+        data[n + r] = static_cast<std::uint8_t>(fb.d);
+      } else {
+        store_u16(data + 2 * (n + r), fb.d);
+        if constexpr (c.wide_bytes == 4) store_u16(data + 2 * n_padded + 2 * (n + r), fb.m);
+      }
+      for (std::size_t s = 0; s < c.sub_scales; ++s) sub[s * n_padded + r] = fb.scale[s];
+      for (std::size_t s = 0; s < c.sub_mins; ++s) sub[(c.sub_scales + s) * n_padded + r] = fb.min[s];
+      for (std::size_t k = 0; k < c.k; ++k) codes[k * kColumnChunk + r] = fb.codes[k];
+    }
+    std::uint8_t* column = data + column_scale_bytes(D, w.n);
+    for (std::size_t k = 0; k < c.k; ++k, column += code_bytes)
+      write_column_codes(kCodes, codes.data() + k * kColumnChunk, n, n_padded, column);
+  }
+}
+
+template <class Element>
+void pack_float_columns(const std::byte* const* rows, std::size_t n_rows, std::size_t n, const PackedView& w,
+                        std::uint8_t* data) {
+  for (std::size_t k = 0; k < w.k; ++k) {
+    std::uint8_t* column = data + k * column_padded(w.n) * sizeof(Element) + n * sizeof(Element);
+    for (std::size_t r = 0; r < n_rows; ++r)
+      std::memcpy(column + r * sizeof(Element), rows[r] + k * sizeof(Element), sizeof(Element));
+  }
+}
+
+void pack_column_chunk(const std::byte* const* rows, std::size_t n_rows, std::size_t n, const PackedView& w,
+                       std::uint8_t* data) {
+  switch (w.dtype) {
+    case DType::f32: pack_float_columns<std::uint32_t>(rows, n_rows, n, w, data); break;
+    case DType::f16:
+    case DType::bf16: pack_float_columns<std::uint16_t>(rows, n_rows, n, w, data); break;
+    default: with_quantised(w.dtype, [&]<DType D>() { pack_columns<D>(rows, n_rows, n, w, data); });
   }
 }
 
 // ---- One row back.
 
+// What a block of 32 codes decodes with. The products are exact (11 + 8 bits and 11 + 6 bits), so each weight is rounded
+// once, as in the file's formula.
+struct RowScales {
+  float scale[2], min[2] = {0.0f, 0.0f};
+};
+
 template <DType D>
-void decode_quantised(const std::uint8_t* panel, std::size_t r, std::size_t k, float* out) {
+RowScales row_scales(const std::uint8_t* d, const std::uint8_t* m, const std::uint8_t* sub, std::size_t sub_stride,
+                     const std::uint8_t* sub_min) {
+  constexpr Scales kScales = packed_format(D).scales;
+  RowScales s;
+  if constexpr (kScales == Scales::e8m0) {
+    s.scale[0] = s.scale[1] = mxfp4_scale(*d);
+    return s;
+  }
+  const float scale = f16_to_f32(load_u16(d));
+  s.scale[0] = s.scale[1] = scale;
+  if constexpr (kScales == Scales::f16_min) {
+    s.min[0] = s.min[1] = f16_to_f32(load_u16(m));
+  } else if constexpr (kScales == Scales::sub32) {
+    s.scale[0] = s.scale[1] = scale * static_cast<float>(static_cast<std::int8_t>(*sub));
+  } else if constexpr (kScales == Scales::sub32_min) {
+    s.scale[0] = s.scale[1] = scale * static_cast<float>(*sub);
+    s.min[0] = s.min[1] = -(f16_to_f32(load_u16(m)) * static_cast<float>(*sub_min));
+  } else if constexpr (kScales == Scales::sub16 || kScales == Scales::sub16_min) {
+    for (std::size_t h = 0; h < 2; ++h) {
+      const std::uint8_t byte = sub[h * sub_stride];
+      if constexpr (kScales == Scales::sub16) {
+        s.scale[h] = scale * static_cast<float>(static_cast<std::int8_t>(byte));
+      } else {
+        s.scale[h] = scale * static_cast<float>(byte & 15);
+        s.min[h] = -(f16_to_f32(load_u16(m)) * static_cast<float>(byte >> 4));
+      }
+    }
+  }
+  return s;
+}
+
+template <DType D>
+void decode_codes(const std::uint8_t* codes, const RowScales& s, float* out) {
   constexpr PackedFormat f = packed_format(D);
+  for (std::size_t i = 0; i < 32; ++i) {
+    int q = codes[i];
+    if constexpr (D == DType::iq4_nl || D == DType::iq4_xs)
+      q = kIq4Values[q];
+    else if constexpr (D == DType::mxfp4)
+      q = kMxfp4Values[q];
+    else
+      q -= f.zero;
+    out[i] = s.scale[i / 16] * static_cast<float>(q);
+    if constexpr (f.scales == Scales::f16_min || f.scales == Scales::sub32_min || f.scales == Scales::sub16_min)
+      out[i] += s.min[i / 16];
+  }
+}
+
+template <DType D>
+void decode_panel_row(const std::uint8_t* panel, std::size_t r, std::size_t k, float* out) {
+  constexpr PackedFormat f = packed_format(D);
+  constexpr std::size_t kHalves = f.scales == Scales::sub16 || f.scales == Scales::sub16_min ? 2 : 1;
+  constexpr std::size_t kWide = f.scales == Scales::f16 ? 32 : f.scales == Scales::e8m0 ? 16 : 0;  // per block
+  constexpr std::size_t kElement = f.scales == Scales::e8m0 ? 1 : 2;
   for (std::size_t b = 0; b < k / 32; ++b, out += 32) {
     const std::uint8_t* unit = panel + b / f.blocks * unit_bytes(f);
     const std::size_t in_unit = b % f.blocks;
     std::uint8_t codes[32];
     read_codes(f.codes, unit + f.scale_bytes + in_unit * f.code_bytes + 4 * r, codes);
+    decode_codes<D>(codes,
+                    row_scales<D>(unit + kWide * in_unit + kElement * r, unit + 32 + 2 * r,
+                                  unit + 64 + 16 * kHalves * in_unit + r, 16, unit + 192 + 16 * in_unit + r),
+                    out);
+  }
+}
 
-    // The products are exact (11 + 8 bits and 11 + 6 bits), so each weight is rounded once as in the file's formula.
-    float scale[2], min[2] = {0.0f, 0.0f};
-    const float d = f16_to_f32(load_u16(unit + 2 * r));
-    const float m = f16_to_f32(load_u16(unit + 32 + 2 * r));
-    if constexpr (f.scales == Scales::f16) {
-      scale[0] = scale[1] = f16_to_f32(load_u16(unit + 32 * in_unit + 2 * r));
-    } else if constexpr (f.scales == Scales::e8m0) {
-      scale[0] = scale[1] = mxfp4_scale(unit[16 * in_unit + r]);
-    } else if constexpr (f.scales == Scales::f16_min) {
-      scale[0] = scale[1] = d;
-      min[0] = min[1] = m;
-    } else if constexpr (f.scales == Scales::sub32) {
-      scale[0] = scale[1] = d * static_cast<float>(static_cast<std::int8_t>(unit[64 + 16 * in_unit + r]));
-    } else if constexpr (f.scales == Scales::sub32_min) {
-      scale[0] = scale[1] = d * static_cast<float>(unit[64 + 16 * in_unit + r]);
-      min[0] = min[1] = -(m * static_cast<float>(unit[192 + 16 * in_unit + r]));
-    } else if constexpr (f.scales == Scales::sub16) {
-      for (std::size_t h = 0; h < 2; ++h)
-        scale[h] = d * static_cast<float>(static_cast<std::int8_t>(unit[64 + 32 * in_unit + 16 * h + r]));
-    } else {
-      for (std::size_t h = 0; h < 2; ++h) {
-        const std::uint8_t s = unit[64 + 32 * in_unit + 16 * h + r];
-        scale[h] = d * static_cast<float>(s & 15);
-        min[h] = -(m * static_cast<float>(s >> 4));
+template <DType D>
+void decode_column_row(const PackedView& w, std::size_t r, float* out) {
+  constexpr ColumnFormat c = column_format(D);
+  constexpr Codes kCodes = packed_format(D).codes;
+  constexpr std::size_t kHalves = c.sub_scales == 16 ? 2 : 1;
+  const std::size_t n_padded = column_padded(w.n), code_bytes = column_code_bytes(D, w.n);
+  for (std::size_t b = 0; b < w.k / 32; ++b, out += 32) {
+    const std::size_t in_block = b % (c.k / 32);
+    const std::uint8_t* data = w.data + b / (c.k / 32) * w.stride;
+    const std::uint8_t* sub = data + c.wide_bytes * n_padded + r;
+    const std::uint8_t* column = data + column_scale_bytes(D, w.n) + 32 * in_block * code_bytes;
+    std::uint8_t codes[32];
+    for (std::size_t k = 0; k < 32; ++k, column += code_bytes) {
+      const auto nibble = [&] { return column[r / 32 * 16 + r % 16] >> (r % 32 < 16 ? 0 : 4) & 15; };
+      const auto pair = [&](const std::uint8_t* plane) { return plane[r / 64 * 16 + r % 16] >> (2 * (r / 16 % 4)) & 3; };
+      const auto bit = [&](const std::uint8_t* plane) { return plane[r / 8] >> (r % 8) & 1; };
+      int code = 0;
+      switch (kCodes) {
+        case Codes::byte: code = column[r]; break;
+        case Codes::nibble: code = nibble(); break;
+        case Codes::nibble_bit: code = nibble() | bit(column + n_padded / 2) << 4; break;
+        case Codes::nibble_pair: code = nibble() | pair(column + n_padded / 2) << 4; break;
+        case Codes::pair: code = pair(column); break;
+        case Codes::pair_bit: code = pair(column) | bit(column + n_padded / 4) << 2; break;
       }
+      codes[k] = static_cast<std::uint8_t>(code);
     }
-    for (std::size_t i = 0; i < 32; ++i) {
-      int q = codes[i];
-      if constexpr (D == DType::iq4_nl || D == DType::iq4_xs)
-        q = kIq4Values[q];
-      else if constexpr (D == DType::mxfp4)
-        q = kMxfp4Values[q];
-      else
-        q -= f.zero;
-      out[i] = scale[i / 16] * static_cast<float>(q);
-      if constexpr (f.scales == Scales::f16_min || f.scales == Scales::sub32_min || f.scales == Scales::sub16_min)
-        out[i] += min[i / 16];
-    }
+    decode_codes<D>(codes,
+                    row_scales<D>(data + (c.wide_bytes == 1 ? 1 : 2) * r, data + 2 * n_padded + 2 * r,
+                                  sub + kHalves * in_block * n_padded, n_padded,
+                                  sub + (c.sub_scales + in_block) * n_padded),
+                    out);
   }
 }
 
@@ -297,8 +396,6 @@ void PackedMatrix::Unmap::operator()(std::uint8_t* p) const {
   if (p != nullptr) ::munmap(p, n_bytes);
 }
 
-bool PackedMatrix::offers(Layout layout, DType) { return layout == Layout::panels; }
-
 Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& pool, const Progress& progress,
                                         Layout layout) {
   const std::size_t block = dtype_info(weight.as).block;
@@ -306,15 +403,23 @@ Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& poo
     return Error{ErrorCode::invalid_argument,
                  fmt::format("{}: [{}, {}] cannot be packed as {}, whose blocks have {} weights", weight.name, weight.n,
                              weight.k, dtype_name(weight.as), block)};
-  if (!offers(layout, weight.as))
-    return Error{ErrorCode::invalid_argument,
-                 fmt::format("{}: this layout is not offered for {}", weight.name, dtype_name(weight.as))};
 
   PackedMatrix matrix;
-  const std::size_t n_panels = (weight.n + kPanelRows - 1) / kPanelRows;
-  matrix.view_ = {nullptr, weight.n, weight.k, panel_bytes(weight.as, weight.k), weight.as, layout};
-  const std::size_t stride = matrix.view_.stride;
-  matrix.n_bytes_ = n_panels * stride;
+  // The threads share out pieces of `piece` rows: a panel, a chunk of columns, a row.
+  const std::size_t piece = layout == Layout::panels ? kPanelRows : layout == Layout::columns ? kColumnChunk : 1;
+  const std::size_t n_pieces = (weight.n + piece - 1) / piece;
+  const std::size_t source_row_bytes = weight.row_bytes_as();
+  std::size_t stride = source_row_bytes;
+  matrix.n_bytes_ = weight.n * stride;
+  if (layout == Layout::panels) {
+    stride = panel_bytes(weight.as, weight.k);
+    matrix.n_bytes_ = n_pieces * stride;
+  } else if (layout == Layout::columns) {
+    const std::size_t block_k = column_format(weight.as).k;
+    stride = column_block_bytes(weight.as, weight.n);
+    matrix.n_bytes_ = (weight.k + block_k - 1) / block_k * stride;
+  }
+  matrix.view_ = {nullptr, weight.n, weight.k, stride, weight.as, layout};
 
   // Huge pages: a matvec touches every page once per token, and a walk of the page table per 4 KiB is felt. The
   // mapping is over-sized by one huge page, cut to a huge-page boundary and returned exactly as long as needed.
@@ -336,26 +441,32 @@ Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& poo
   matrix.view_.data = data;
 
   const SourcePages pages(weight);
-  const std::size_t source_row_bytes = weight.row_bytes_as();
   std::atomic<std::size_t> consumed{0};
   std::atomic<bool> cancelled{false};
   pool.run([&](std::size_t member) {
-    const Slice slice = slice_of(n_panels, 1, member, pool.size());
+    const Slice slice = slice_of(n_pieces, 1, member, pool.size());
     std::vector<std::byte> copies;  // rows that do not lie ready in the file
-    std::array<const std::byte*, kPanelRows> rows{};
-    std::size_t dropped = slice.begin * kPanelRows;
+    std::vector<const std::byte*> rows(piece);
+    std::size_t dropped = slice.begin * piece;
     for (std::size_t p = slice.begin; p < slice.end && !cancelled.load(std::memory_order_relaxed); ++p) {
-      const std::size_t first = p * kPanelRows;
-      const std::size_t n_rows = std::min(kPanelRows, weight.n - first);
-      for (std::size_t r = 0; r < n_rows; ++r) {
-        rows[r] = weight.row_in_place(first + r);
-        if (rows[r] != nullptr) continue;
-        copies.resize(kPanelRows * source_row_bytes);
-        std::byte* copy = copies.data() + r * source_row_bytes;
-        weight.read_row(first + r, copy);
-        rows[r] = copy;
+      const std::size_t first = p * piece;
+      const std::size_t n_rows = std::min(piece, weight.n - first);
+      if (layout == Layout::rows) {
+        weight.read_row(first, reinterpret_cast<std::byte*>(data + first * stride));
+      } else {
+        for (std::size_t r = 0; r < n_rows; ++r) {
+          rows[r] = weight.row_in_place(first + r);
+          if (rows[r] != nullptr) continue;
+          copies.resize(piece * source_row_bytes);
+          std::byte* copy = copies.data() + r * source_row_bytes;
+          weight.read_row(first + r, copy);
+          rows[r] = copy;
+        }
+        if (layout == Layout::panels)
+          pack_panel(weight.as, rows.data(), n_rows, weight.k, data + p * stride);
+        else
+          pack_column_chunk(rows.data(), n_rows, first, matrix.view_, data);
       }
-      pack_panel(weight.as, rows.data(), n_rows, weight.k, data + p * stride);
 
       const std::size_t last = first + n_rows;
       if ((last - dropped) * source_row_bytes >= kHugePage || p + 1 == slice.end) {
@@ -377,20 +488,31 @@ Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& poo
 
 void PackedMatrix::decode_row(std::size_t i, float* out) const {
   UNICORN_DCHECK(i < n());
+  if (layout() == Layout::rows) {
+    unicorn::decode_row(dtype(), reinterpret_cast<const std::byte*>(view_.data + i * view_.stride), out, k());
+    return;
+  }
+  const bool panels = layout() == Layout::panels;
+  const std::size_t r = i % kPanelRows;
   const std::uint8_t* panel = view_.data + i / kPanelRows * view_.stride;
-  const std::size_t r = i % kPanelRows, n_k = k();
-  switch (dtype()) {
-    case DType::f32:
-      for (std::size_t kk = 0; kk < n_k; ++kk) std::memcpy(out + kk, panel + 64 * kk + 4 * r, 4);
-      break;
-    case DType::f16:
-      for (std::size_t kk = 0; kk < n_k; ++kk) out[kk] = f16_to_f32(load_u16(panel + 32 * kk + 2 * r));
-      break;
-    case DType::bf16:
-      for (std::size_t kk = 0; kk < n_k; ++kk)
-        out[kk] = bf16_to_f32(load_u16(panel + 64 * (kk / 2) + 4 * r + 2 * (kk % 2)));
-      break;
-    default: with_quantised(dtype(), [&]<DType D>() { decode_quantised<D>(panel, r, n_k, out); });
+  if (is_quantised(dtype())) {
+    with_quantised(dtype(), [&]<DType D>() {
+      if (panels)
+        decode_panel_row<D>(panel, r, k(), out);
+      else
+        decode_column_row<D>(view_, i, out);
+    });
+    return;
+  }
+  const std::size_t size = dtype() == DType::f32 ? 4 : 2;
+  for (std::size_t kk = 0; kk < k(); ++kk) {
+    const std::uint8_t* at = !panels                  ? view_.data + (kk * column_padded(n()) + i) * size
+                             : dtype() == DType::bf16 ? panel + 64 * (kk / 2) + 4 * r + 2 * (kk % 2)
+                                                      : panel + (kPanelRows * kk + r) * size;
+    if (dtype() == DType::f32)
+      std::memcpy(out + kk, at, 4);
+    else
+      out[kk] = dtype() == DType::f16 ? f16_to_f32(load_u16(at)) : bf16_to_f32(load_u16(at));
   }
 }
 

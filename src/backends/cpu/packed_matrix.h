@@ -17,13 +17,10 @@ namespace unicorn::cpu {
 class PackedMatrix {
  public:
   // Packs `weight` (in dtype weight.as) with all members of the pool, and lets go of the source pages as it goes.
-  // Errors: invalid_argument (k is no multiple of the dtype's block, the layout is not offered for the dtype),
+  // Every layout is there for every dtype. Errors: invalid_argument (k is no multiple of the dtype's block),
   // out_of_memory, cancelled (progress said no).
   static Result<PackedMatrix> pack(const WeightRef& weight, ThreadPool& pool, const Progress& progress = {},
                                    Layout layout = Layout::panels);
-
-  // Is the layout offered for this dtype? panels: always.
-  static bool offers(Layout layout, DType dtype);
 
   std::size_t n() const { return view_.n; }
   std::size_t k() const { return view_.k; }

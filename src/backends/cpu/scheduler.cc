@@ -163,10 +163,17 @@ void Scheduler::add(const op::Logits& o) {
 void Scheduler::add(const op::Ffn& o) {
   const PackedMatrix *gate = matrix(o.gate), *up = matrix(o.up), *down = matrix(o.down);
   Operand hidden = scratch(p_.shared_.hidden, Extra::hidden);
+  // With many rows, who makes a tile of hidden makes its blocks too. With few, a pass over the row by everyone is less
+  // than the barrier would cost.
+  const bool as_blocks = !repeats() && reads_blocks(*down);
+  const auto destination = [&](const Place& place) {
+    if (as_blocks) use(memory_of(Extra::blocks0, SharedMemory::kHiddenBlocks), Split::free, true);
+    return task::Hidden{place, as_blocks, SharedMemory::kHiddenBlocks};
+  };
   const Input in = input(operand(o.x), o.x.width, reads_blocks(*gate) || reads_blocks(*up));
   use(hidden.memory, Split::free, true);
   if (!o.sparsity_z) {
-    emit(task::GateUp{read_input(in), gate, up, hidden.place}, false);
+    emit(task::GateUp{read_input(in), gate, up, destination(hidden.place)}, false);
   } else {
     product(in, gate, hidden.place);
     const task::Cut cut{hidden.place, o.d_ff, *o.sparsity_z, o.sample_std};
@@ -174,16 +181,15 @@ void Scheduler::add(const op::Ffn& o) {
       // Members read the whole gate for its cutoff while others may be done with theirs: the result goes elsewhere.
       use(hidden.memory, Split::free, false);
       hidden = scratch(p_.shared_.hidden_few, Extra::hidden_few);
-      use(hidden.memory, Split::free, true);
-      emit(task::CutUp{read_input(in), up, cut, hidden.place, true}, false);
     } else {
       use(hidden.memory, by_rows(), true);
       emit(cut, false);
-      use(hidden.memory, Split::free, true);
-      emit(task::CutUp{read_input(in), up, cut, hidden.place, false}, false);
     }
+    use(hidden.memory, Split::free, true);
+    emit(task::CutUp{read_input(in), up, cut, destination(hidden.place), repeats()}, false);
   }
-  const Input down_in = input(hidden, o.d_ff, reads_blocks(*down), true);
+  const Input down_in = as_blocks ? Input{{hidden.place, o.d_ff, SharedMemory::kHiddenBlocks, false}, hidden, true}
+                                  : input(hidden, o.d_ff, reads_blocks(*down), true);
   const Place y = write_shared(o.out, Split::free);
   product(down_in, down, y);
 }

@@ -145,11 +145,18 @@ struct Matmul {  // y = x · Wᵀ for every part
   Then then;
 };
 
+// Where the FFN's hidden row goes: f32, and, unless `down` reads f32, as blocks of a shared buffer instead.
+struct Hidden {
+  Place place;
+  bool blocks;
+  std::size_t buffer;
+};
+
 struct GateUp {
   static constexpr std::string_view kName = "ffn_gate_up";  // hidden = gelu(x · gateᵀ) ∘ (x · upᵀ)
   Input in;
   const PackedMatrix *gate, *up;
-  Place hidden;
+  Hidden hidden;
 };
 
 struct Cut {
@@ -167,7 +174,7 @@ struct CutUp {
   Input in;
   const PackedMatrix* up;
   Cut cut;
-  Place hidden;
+  Hidden hidden;
   bool cuts;
 };
 

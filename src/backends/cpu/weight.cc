@@ -17,7 +17,10 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::prepare(const WeightRef& ref, Thre
   switch (ref.use) {
     case WeightUse::matmul:
     case WeightUse::both: {
-      UNICORN_ASSIGN(weight->packed_, PackedMatrix::pack(ref, pool, progress));
+      const Layout layout = ref.sparse == WeightRef::Sparse::rows      ? Layout::rows
+                            : ref.sparse == WeightRef::Sparse::columns ? Layout::columns
+                                                                       : Layout::panels;
+      UNICORN_ASSIGN(weight->packed_, PackedMatrix::pack(ref, pool, progress, layout));
       weight->ref_.parts.clear();  // the pack is all we need: the file may be let go
       weight->ref_.owner.reset();
       return weight;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "quant/block.h"
 
@@ -249,32 +250,39 @@ void Worker::run(const Task& t, const task::Matmul& o) {
   }
 }
 
-// hidden = gelu(hidden or x · gateᵀ) ∘ (x · upᵀ), a tile of columns at a time so that both stay in the cache.
+// hidden = gelu(g) ∘ (x · upᵀ), a tile of columns at a time so that both halves stay in the cache: g is x · gateᵀ, or
+// what the sparse gate's cut leaves (`cut` done by now, unless cutoffs are given).
 void Worker::up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate,
-                      const Place& hidden, const task::Cut* cut) {
+                      const task::Hidden& hidden, const task::Cut* cut, const float* cutoffs) {
   const ActivationView x = view(in, m);
-  const std::size_t grain = p_.kernels_.n_grain;
+  const std::size_t grain = std::lcm(p_.kernels_.n_grain, kBlock);
   const Slice mine = slice_of(up.n(), grain, member_, n_members_);
-  const std::size_t tile = std::max(grain, p_.scratch_floats_ / m / grain * grain);
-  float cutoff[kFewRows] = {};
-  if (cut != nullptr)
-    for (std::size_t row = 0; row < m; ++row)
-      cutoff[row] = p_.elements_.gaussian_cutoff(cut->gate.row(member_, row), cut->width, cut->z, cut->sample_std);
+  const std::size_t tile = std::max(grain, p_.scratch_floats_ / 2 / m / grain * grain);
+  float *g = self_.scratch, *u = self_.scratch + m * tile;
   for (std::size_t c = mine.begin; c < mine.end; c += tile) {
     const std::size_t end = std::min(c + tile, mine.end), n = end - c;
-    if (gate != nullptr) matmul(p_.kernels_, *gate, x, hidden.row(member_, 0), hidden.ld, c, end);
-    const PackedView w = outputs_of(up.view(), c, end);
-    kernel_for(p_.kernels_, w)(w, x, self_.scratch, n, 0, n);
+    const auto product = [&](const PackedMatrix& w, float* y) {
+      const PackedView outputs = outputs_of(w.view(), c, end);
+      kernel_for(p_.kernels_, outputs)(outputs, x, y, n, 0, n);
+    };
+    if (gate != nullptr) product(*gate, g);
+    product(up, u);
     for (std::size_t row = 0; row < m; ++row) {
-      float* h = hidden.row(member_, row) + c;
-      if (cut != nullptr) p_.elements_.cut(cut->gate.row(member_, row) + c, cutoff[row], h, n);
-      p_.elements_.geglu(h, self_.scratch + row * n, h, n);
+      const float* from = gate != nullptr ? g + row * n : cut->gate.row(member_, row) + c;
+      float* to = hidden.blocks ? g + row * n : hidden.place.row(member_, row) + c;
+      if (cutoffs != nullptr) {
+        p_.elements_.cut(from, cutoffs[row], to, n);
+        from = to;
+      }
+      p_.elements_.geglu(from, u + row * n, to, n);
     }
+    if (hidden.blocks)
+      p_.kernels_.quantise_columns(p_.shared_.blocks[hidden.buffer].view(nullptr, 0, m, up.n()), g, n, c / kBlock, end / kBlock);
   }
 }
 
 void Worker::run(const Task& t, const task::GateUp& o) {
-  up_tiles(o.in, p_.n_rows(t.rows), *o.up, o.gate, o.hidden, nullptr);
+  up_tiles(o.in, p_.n_rows(t.rows), *o.up, o.gate, o.hidden, nullptr, nullptr);
 }
 
 void Worker::run(const Task& t, const task::Cut& o) {
@@ -286,21 +294,24 @@ void Worker::run(const Task& t, const task::Cut& o) {
 
 void Worker::run(const Task& t, const task::CutUp& o) {
   const std::size_t m = p_.n_rows(t.rows);
-  if (!o.cuts || o.up->layout() != Layout::rows) return up_tiles(o.in, m, *o.up, nullptr, o.hidden, o.cuts ? &o.cut : nullptr);
+  if (!o.cuts) return up_tiles(o.in, m, *o.up, nullptr, o.hidden, &o.cut, nullptr);
+  float cutoffs[kFewRows] = {};
+  for (std::size_t row = 0; row < m; ++row)
+    cutoffs[row] = p_.elements_.gaussian_cutoff(o.cut.gate.row(member_, row), o.cut.width, o.cut.z, o.cut.sample_std);
+  if (o.up->layout() != Layout::rows) return up_tiles(o.in, m, *o.up, nullptr, o.hidden, &o.cut, cutoffs);
   for (std::size_t row = 0; row < m; ++row) {
     ActivationView x = view(o.in, m);
     if (m > 1) {  // a row of its own: blocks of several rows lie interleaved
       x = self_.row_blocks.view(o.in.x.row(member_, row), o.in.x.ld, 1, o.in.k);
       if (reads_blocks(*o.up)) p_.kernels_.quantise_rows(x, 0, 1);
     }
-    survivors(o, row, x);
+    survivors(o, row, cutoffs[row], x);
   }
 }
 
 // The survivors are shared out evenly; between two members' first ones, each fills the rest with zeros.
-void Worker::survivors(const task::CutUp& o, std::size_t row, const ActivationView& x) {
+void Worker::survivors(const task::CutUp& o, std::size_t row, float cutoff, const ActivationView& x) {
   const float* gate = o.cut.gate.row(member_, row);
-  const float cutoff = p_.elements_.gaussian_cutoff(gate, o.cut.width, o.cut.z, o.cut.sample_std);
   const std::size_t count = p_.elements_.survivors(gate, cutoff, o.cut.width, self_.survivors.data());
   const Slice mine = slice_of(count, 1, member_, n_members_);
   const std::size_t n = mine.end - mine.begin;
@@ -309,7 +320,7 @@ void Worker::survivors(const task::CutUp& o, std::size_t row, const ActivationVi
     return member == 0 ? 0 : i < count ? self_.survivors[i] : o.cut.width;
   };
   const std::size_t begin = first_of(member_, mine.begin), end = first_of(member_ + 1, mine.end);
-  float* hidden = o.hidden.row(member_, row);
+  float* hidden = o.hidden.place.row(member_, row);
   std::fill(hidden + begin, hidden + (member_ + 1 == n_members_ ? o.cut.width : end), 0.0f);
   if (n == 0) return;
   float *g = self_.scratch, *u = self_.scratch + o.cut.width;

@@ -18,9 +18,9 @@ class Worker {
   void for_rows(const Task& t, F f) const;
   ActivationView view(const task::Input& in, std::size_t m) const;
   void then(const task::Then& then, const Place& y, std::size_t m, std::size_t begin, std::size_t end) const;
-  void up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate, const Place& hidden,
-                const task::Cut* cut);
-  void survivors(const task::CutUp& o, std::size_t row, const ActivationView& x);
+  void up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate, const task::Hidden& hidden,
+                const task::Cut* cut, const float* cutoffs);
+  void survivors(const task::CutUp& o, std::size_t row, float cutoff, const ActivationView& x);
   void store_kv(const task::StoreKv& o, const RowPlace& place, std::size_t row, std::size_t batch_row, std::uint32_t head) const;
   std::size_t batch_row(Rows rows, std::size_t row) const { return rows == Rows::all ? row : p_.batch_->output_rows[row]; }
   std::span<const RowPlace> places(Rows rows) const { return rows == Rows::all ? p_.rows_.all : p_.rows_.output; }

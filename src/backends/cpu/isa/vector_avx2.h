@@ -77,8 +77,7 @@ struct V {
   UNICORN_OP F load_f(const float* p) { return _mm256_loadu_ps(p); }
   UNICORN_OP void store_f(float* p, F v) { _mm256_storeu_ps(p, v); }
   UNICORN_OP void store_first(float* p, F v, std::size_t n) {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane), v);
+    _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane_index()), v);
   }
   UNICORN_OP F broadcast_f(const float* p) { return _mm256_broadcast_ss(p); }
   UNICORN_OP F to_f(I v) { return _mm256_cvtepi32_ps(v); }
@@ -88,6 +87,16 @@ struct V {
   UNICORN_OP F load_f16(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   UNICORN_OP I load_u8(const void* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
   UNICORN_OP I load_i8(const void* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
+  UNICORN_OP F load_bf16(const void* p) {
+    const __m128i h = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+  }
+  UNICORN_OP F load_first(const float* p, std::size_t n) {
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane_index()));
+  }
+  UNICORN_OP I lane_index() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
+  UNICORN_OP I shift_right(I v, I counts) { return _mm256_srlv_epi32(v, counts); }
+  UNICORN_OP I mul_low16(I a, I b) { return _mm256_madd_epi16(a, b); }
   UNICORN_OP F negate(F v) { return _mm256_xor_ps(v, _mm256_set1_ps(-0.0f)); }
   UNICORN_OP F load_e8m0(const void* p) {
     const __m256i e = load_u8(p);

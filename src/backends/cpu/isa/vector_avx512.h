@@ -90,6 +90,16 @@ struct V {
   }
   UNICORN_OP I load_u8(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   UNICORN_OP I load_i8(const void* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  UNICORN_OP F load_bf16(const void* p) {
+    const __m256i h = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  }
+  UNICORN_OP F load_first(const float* p, std::size_t n) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p);
+  }
+  UNICORN_OP I lane_index() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+  UNICORN_OP I shift_right(I v, I counts) { return _mm512_srlv_epi32(v, counts); }
+  UNICORN_OP I mul_low16(I a, I b) { return _mm512_madd_epi16(a, b); }
   UNICORN_OP F negate(F v) { return _mm512_xor_ps(v, _mm512_set1_ps(-0.0f)); }
   UNICORN_OP F load_e8m0(const void* p) {
     const __m512i e = load_u8(p);

@@ -137,6 +137,28 @@ struct V {
     for (int l = 0; l < 16; ++l) r.lane[l] = static_cast<std::uint32_t>(static_cast<std::int32_t>(b[l]));
     return r;
   }
+  static F load_bf16(const void* p) {
+    std::uint16_t h[16];
+    std::memcpy(h, p, sizeof h);
+    F r;
+    for (int l = 0; l < 16; ++l) r.lane[l] = bf16_to_f32(h[l]);
+    return r;
+  }
+  static F load_first(const float* p, std::size_t n) {  // the rest is 0
+    F v{};
+    std::memcpy(&v, p, n * sizeof(float));
+    return v;
+  }
+  static I lane_index() { return {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}}; }
+  static I shift_right(const I& v, const I& counts) {
+    return each(v, counts, [](std::uint32_t x, std::uint32_t n) { return x >> n; });
+  }
+  // Lanes of a below 2^15; b's low 16 bits are a signed number: their products.
+  static I mul_low16(const I& a, const I& b) {
+    return each(a, b, [](std::uint32_t x, std::uint32_t y) {
+      return static_cast<std::uint32_t>(static_cast<std::int32_t>(x) * static_cast<std::int16_t>(y));
+    });
+  }
   static F negate(F v) {
     for (float& lane : v.lane) lane = -lane;
     return v;

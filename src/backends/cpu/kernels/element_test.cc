@@ -76,7 +76,7 @@ Row many_floats() {
   return x;
 }
 
-TEST(Elements, ExpAndTanhAreWithinThreeUlp) {
+TEST(Elements, ExpAndTanhAreWithinTwoUlp) {
   const Row x = many_floats();
   Row y(x.size());
   for (const ElementKernels* k : tables()) {
@@ -89,14 +89,14 @@ TEST(Elements, ExpAndTanhAreWithinThreeUlp) {
         continue;
       }
       const double d = distance_in_ulp(y[i], std::exp(double{x[i]}));
-      ASSERT_LE(d, 3.0) << "exp(" << x[i] << ") = " << y[i];
+      ASSERT_LE(d, 2.0) << "exp(" << x[i] << ") = " << y[i];
       worst = std::max(worst, d);
     }
     double worst_tanh = 0;
     k->tanh(x.data(), y.data(), x.size());
     for (std::size_t i = 0; i < x.size(); ++i) {
       const double d = distance_in_ulp(y[i], std::tanh(double{x[i]}));
-      ASSERT_LE(d, 3.0) << "tanh(" << x[i] << ") = " << y[i];
+      ASSERT_LE(d, 2.0) << "tanh(" << x[i] << ") = " << y[i];
       worst_tanh = std::max(worst_tanh, d);
     }
     const float nan = std::nanf("");

@@ -2,7 +2,7 @@
 //
 // exp(x) = 2^n · e^r, n = round(x / ln 2), |r| ≤ ln 2 / 2. e^r is its Taylor series to r^7 in Horner form: the first
 // term left out is r^8/8! ≤ 5.2e-9, a twelfth of an ulp; the roundings of the last two FMAs and of r (ln 2 in two
-// parts, the first exact times any n) add less than 1.5 ulp. Tested: every 16th float, at most 2 ulp from double.
+// parts, the first exact times any n) add less than 1.5 ulp. Tested on every 4,099th float: at most 2 ulp from double.
 // Overflow gives infinity above 88.72, below -104 the result is exactly 0; a NaN stays one.
 #pragma once
 

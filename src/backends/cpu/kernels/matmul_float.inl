@@ -39,15 +39,21 @@ template <DType D>
   return V::as_f(V::template shift<16>(V::load(panel + 32 * k + 4 * V::kLanes * p)));
 }
 
-// N panels × M rows of x, all of k.
+// N panels × M rows of x, a run of k. The sums begin at 0, or go on from what an earlier run left in y.
 template <DType D, int N, int M>
-void float_tile(const std::uint8_t* w, std::size_t stride, const float* x, std::size_t ldx, std::size_t k, float* y,
-                std::size_t ldy, std::size_t n_left) {
+void float_tile(const std::uint8_t* w, std::size_t stride, const float* x, std::size_t ldx, std::size_t k, bool first,
+                float* y, std::size_t ldy, std::size_t n_left) {
   constexpr std::size_t kAhead = 1024;
   V::F acc[N][kFloatVectors][M];
   UNICORN_UNROLL for (int n = 0; n < N; ++n)
     UNICORN_UNROLL for (int p = 0; p < kFloatVectors; ++p)
-      UNICORN_UNROLL for (int m = 0; m < M; ++m) acc[n][p][m] = V::zero_f();
+      UNICORN_UNROLL for (int m = 0; m < M; ++m) {
+        const auto at = static_cast<std::size_t>(n) * kPanelRows + static_cast<std::size_t>(p * V::kLanes);
+        const float* from = y + static_cast<std::size_t>(m) * ldy + at;
+        acc[n][p][m] = first || n_left <= at          ? V::zero_f()
+                       : n_left >= at + V::kLanes     ? V::load_f(from)
+                                                      : V::load_first(from, n_left - at);
+      }
   constexpr std::size_t kTwo = D == DType::f32 ? 128 : 64;  // bytes of two k
   std::size_t i = 0;
   for (; i + 2 <= k; i += 2) {
@@ -88,7 +94,7 @@ void float_tile(const std::uint8_t* w, std::size_t stride, const float* x, std::
       }
 }
 
-using FloatTileFn = void (*)(const std::uint8_t*, std::size_t, const float*, std::size_t, std::size_t, float*,
+using FloatTileFn = void (*)(const std::uint8_t*, std::size_t, const float*, std::size_t, std::size_t, bool, float*,
                              std::size_t, std::size_t);
 
 template <DType D, int N>
@@ -111,8 +117,8 @@ void matmul_float(const PackedView& w, const ActivationView& x, float* y, std::s
   const auto panel = [&](std::size_t n) { return w.data + n / kPanelRows * w.stride; };
   std::size_t n = n_begin;
   if (x.m == 1) {
-    for (; n + kWide <= n_end; n += kWide) float_tile<D, 4, 1>(panel(n), w.stride, x.x, x.ldx, w.k, y + n, ldy, kWide);
-    for (; n < n_end; n += kPanelRows) float_tile<D, 1, 1>(panel(n), w.stride, x.x, x.ldx, w.k, y + n, ldy, n_end - n);
+    for (; n + kWide <= n_end; n += kWide) float_tile<D, 4, 1>(panel(n), w.stride, x.x, x.ldx, w.k, true, y + n, ldy, kWide);
+    for (; n < n_end; n += kPanelRows) float_tile<D, 1, 1>(panel(n), w.stride, x.x, x.ldx, w.k, true, y + n, ldy, n_end - n);
     return;
   }
   constexpr int kPanels = V::kStripPanels;
@@ -122,7 +128,7 @@ void matmul_float(const PackedView& w, const ActivationView& x, float* y, std::s
     for (std::size_t row = 0; row < x.m; row += V::kTileM) {
       const std::size_t height = x.m - row < V::kTileM ? x.m - row : V::kTileM;
       const FloatTileFn tile = whole ? float_tile_of<D, kPanels>(height) : float_tile_of<D, 1>(height);
-      tile(panel(n), w.stride, x.x + row * x.ldx, x.ldx, w.k, y + row * ldy + n, ldy, n_end - n);
+      tile(panel(n), w.stride, x.x + row * x.ldx, x.ldx, w.k, true, y + row * ldy + n, ldy, n_end - n);
     }
     n += whole ? kStrip : kPanelRows;
   }

@@ -194,14 +194,12 @@ struct StripBlock<Family<halves, false, has_zero, depth>> {
   [[gnu::always_inline]] V::F scale(int p, int half) const { return V::load_f(scales[half] + p * V::kLanes); }
 };
 
-// Blocks [first, first + n_blocks) of a panel into columns [panel · 16, +16) of the strip. `first` begins a unit.
-template <DType D>
-void unpack_panel(const std::uint8_t* panel, std::size_t first, std::size_t n_blocks, int column,
-                  StripBlock<FamilyOf<D>>* out) {
+// n_blocks blocks of a panel, from the beginning of a unit, into columns [column · 16, +16) of the strip.
+template <DType D, bool kRaw>
+void unpack_panel(const std::uint8_t* units, std::size_t n_blocks, int column, StripBlock<FamilyOf<D>>* out) {
   using T = Traits<D>;
-  constexpr std::size_t kUnit = unit_bytes(T::kFormat);
   for (std::size_t b = 0; b < n_blocks; ++b) {
-    const PackedBlock<D> block{panel + (first + b) / T::kFormat.blocks * kUnit, (first + b) % T::kFormat.blocks};
+    const PackedBlock<D, kRaw> block{units + b / T::kFormat.blocks * kUnitBytes<D, kRaw>, b % T::kFormat.blocks};
     StripBlock<FamilyOf<D>>& to = out[b];
     UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) {
       const int at = column * kVectors + p;  // vector of the strip
@@ -247,10 +245,23 @@ constexpr TileFn<T> tile_of(std::size_t rows) {
 }
 static_assert(V::kTileM == 4 || V::kTileM == 6);
 
+// Puts blocks [first, first + count) of outputs [n, n + 16) into columns [column · 16, +16) of the strip. `first` is a
+// multiple of kStretch, hence begins a unit. `rows`: null, or the rows of W that outputs stand for (Layout::rows).
+template <class T>
+using UnpackFn = void (*)(const PackedView& w, const std::uint32_t* rows, std::size_t n, std::size_t first,
+                          std::size_t count, int column, StripBlock<T>* strip);
+
 template <DType D>
-void matmul_tiled(const PackedView& w, const ActivationView& x, float* y, std::size_t ldy, std::size_t n_begin,
-                  std::size_t n_end) {
-  using T = FamilyOf<D>;
+void from_panels(const PackedView& w, const std::uint32_t*, std::size_t n, std::size_t first, std::size_t count,
+                 int column, StripBlock<FamilyOf<D>>* strip) {
+  const std::size_t unit = first / packed_format(D).blocks;
+  unpack_panel<D, false>(w.data + n / kPanelRows * w.stride + unit * kUnitBytes<D, false>, count, column, strip);
+}
+
+// Outputs [n_begin, n_end) of y are for rows rows[n] of W, or n itself.
+template <class T>
+void matmul_tiled(UnpackFn<T> unpack, int zero_shift, const PackedView& w, const std::uint32_t* rows,
+                  const ActivationView& x, float* y, std::size_t ldy, std::size_t n_begin, std::size_t n_end) {
   constexpr std::size_t kTileFloats = V::kTileM * kStripRows;
   StripBlock<T> strip[kStretch];
   alignas(64) float sums[kRowTiles * kTileFloats];
@@ -262,17 +273,16 @@ void matmul_tiled(const PackedView& w, const ActivationView& x, float* y, std::s
       const std::size_t tile1 = tile0 + kRowTiles < n_tiles ? tile0 + kRowTiles : n_tiles;
       for (std::size_t first = 0; first < n_blocks; first += kStretch) {
         const std::size_t count = first + kStretch < n_blocks ? kStretch : n_blocks - first;
-        UNICORN_UNROLL for (int panel = 0; panel < V::kStripPanels; ++panel) {
+        for (int panel = 0; panel < V::kStripPanels; ++panel) {
           // A strip that hangs over the range computes its first panel twice and stores it once.
           const std::size_t at = n + static_cast<std::size_t>(panel) * kPanelRows;
-          const std::uint8_t* data = w.data + (at < n_end ? at : n) / kPanelRows * w.stride;
-          unpack_panel<D>(data, first, count, panel, strip);
+          unpack(w, rows, at < n_end ? at : n, first, count, panel, strip);
         }
         for (std::size_t t = tile0; t < tile1; ++t) {
           const std::size_t row = t * V::kTileM;
           const std::size_t height = x.m - row < V::kTileM ? x.m - row : V::kTileM;
-          tile_of<T>(height)(strip, count, x.blocks + row * x.n_blocks + first * height, Traits<D>::kZeroShift,
-                             first == 0, sums + (t - tile0) * kTileFloats);
+          tile_of<T>(height)(strip, count, x.blocks + row * x.n_blocks + first * height, zero_shift, first == 0,
+                             sums + (t - tile0) * kTileFloats);
         }
       }
       for (std::size_t t = tile0; t < tile1; ++t) {
@@ -280,7 +290,7 @@ void matmul_tiled(const PackedView& w, const ActivationView& x, float* y, std::s
         const std::size_t height = x.m - row < V::kTileM ? x.m - row : V::kTileM;
         const float* tile_sums = sums + (t - tile0) * kTileFloats;
         for (std::size_t m = 0; m < height; ++m) {
-          UNICORN_UNROLL for (int panel = 0; panel < V::kStripPanels; ++panel) {
+          for (int panel = 0; panel < V::kStripPanels; ++panel) {
             const std::size_t at = n + static_cast<std::size_t>(panel) * kPanelRows;
             if (at >= n_end) break;
             V::F v[kVectors];
@@ -302,7 +312,7 @@ void matmul_quantised(const PackedView& w, const ActivationView& x, float* y, st
   if (x.m == 1)
     matvec<D>(w, x.blocks, y, n_begin, n_end);
   else
-    matmul_tiled<D>(w, x, y, ldy, n_begin, n_end);
+    matmul_tiled<FamilyOf<D>>(from_panels<D>, Traits<D>::kZeroShift, w, nullptr, x, y, ldy, n_begin, n_end);
 }
 
 }  // namespace

@@ -3,11 +3,34 @@
 
 #include "backends/cpu/kernels/int8_peak.inl"
 #include "backends/cpu/kernels/matmul_float.inl"
+#include "backends/cpu/kernels/matmul_layouts.inl"
 #include "backends/cpu/kernels/matmul_quantised.inl"
 #include "backends/cpu/kernels/quantise_activation.inl"
 
 namespace unicorn::cpu {
 namespace {
+
+template <DType D>
+constexpr void fill(KernelTable& t) {
+  constexpr auto at = static_cast<std::size_t>(D);
+  if constexpr (D == DType::f32 || D == DType::f16 || D == DType::bf16) {
+    t.matmul[at] = matmul_float<D>;
+    t.matmul_columns[at] = matmul_float_columns<D>;
+    t.matmul_dense_rows[at] = matmul_dense_float_rows<D>;
+    t.matmul_rows[at] = matmul_float_rows<D>;
+  } else {
+    t.matmul[at] = matmul_quantised<D>;
+    t.matmul_columns[at] = matmul_columns<D>;
+    t.matmul_dense_rows[at] = matmul_dense_rows<D>;
+    t.matmul_rows[at] = matmul_rows<D>;
+  }
+}
+
+template <DType... dtypes>
+constexpr void fill_all(KernelTable& t) {
+  static_assert(sizeof...(dtypes) == kNDTypes);
+  (fill<dtypes>(t), ...);
+}
 
 constexpr KernelTable make_table(const char* name, Isa isa) {
   KernelTable t{};
@@ -17,23 +40,9 @@ constexpr KernelTable make_table(const char* name, Isa isa) {
   t.n_grain = V::kStripPanels * kPanelRows;
   t.multiply_adds = multiply_adds;
   t.quantise_rows = quantise_rows;
-  const auto at = [](DType dtype) { return static_cast<std::size_t>(dtype); };
-  t.matmul[at(DType::f32)] = matmul_float<DType::f32>;
-  t.matmul[at(DType::f16)] = matmul_float<DType::f16>;
-  t.matmul[at(DType::bf16)] = matmul_float<DType::bf16>;
-  t.matmul[at(DType::q4_0)] = matmul_quantised<DType::q4_0>;
-  t.matmul[at(DType::q4_1)] = matmul_quantised<DType::q4_1>;
-  t.matmul[at(DType::q5_0)] = matmul_quantised<DType::q5_0>;
-  t.matmul[at(DType::q5_1)] = matmul_quantised<DType::q5_1>;
-  t.matmul[at(DType::q8_0)] = matmul_quantised<DType::q8_0>;
-  t.matmul[at(DType::q2_k)] = matmul_quantised<DType::q2_k>;
-  t.matmul[at(DType::q3_k)] = matmul_quantised<DType::q3_k>;
-  t.matmul[at(DType::q4_k)] = matmul_quantised<DType::q4_k>;
-  t.matmul[at(DType::q5_k)] = matmul_quantised<DType::q5_k>;
-  t.matmul[at(DType::q6_k)] = matmul_quantised<DType::q6_k>;
-  t.matmul[at(DType::iq4_nl)] = matmul_quantised<DType::iq4_nl>;
-  t.matmul[at(DType::iq4_xs)] = matmul_quantised<DType::iq4_xs>;
-  t.matmul[at(DType::mxfp4)] = matmul_quantised<DType::mxfp4>;
+  t.quantise_columns = quantise_columns;
+  fill_all<DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0,
+           DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs, DType::mxfp4>(t);
   return t;
 }
 

@@ -19,14 +19,25 @@ template <int n>
 struct Index {
   static constexpr int value = n;
 };
+template <int... indices>
+struct Indices {};
+#if defined(__clang__)
+template <class, int... indices>
+using IntIndices = Indices<indices...>;
+#endif
 
 // f(Index<0>{}), f(Index<1>{}) … with constants the shifts can use.
+template <class F, int... indices>
+[[gnu::always_inline]] inline void unrolled_over(F&& f, Indices<indices...>) {
+  (f(Index<indices>{}), ...);
+}
 template <int n, class F>
 [[gnu::always_inline]] inline void unrolled(F&& f) {
-  if constexpr (n > 0) {
-    unrolled<n - 1>(f);
-    f(Index<n - 1>{});
-  }
+#if defined(__clang__)
+  unrolled_over(f, __make_integer_seq<IntIndices, int, n>{});
+#else
+  unrolled_over(f, Indices<__integer_pack(n)...>{});
+#endif
 }
 
 // The codebooks as the kernels use them: biased to be unsigned where the product wants unsigned · signed, as they are
@@ -58,8 +69,38 @@ struct Traits {
   static_assert(kFormat.zero == 0 || kFormat.zero == 1 << kZeroShift);
 };
 
-// Block `block` of a unit, for vectors p = 0 … 16 / kLanes - 1 of the panel's rows.
+// Raw units: scales as packed, but every code a byte of its own (512 B per block). What the kernels on other layouts
+// build as they go.
+template <DType D, bool kRaw>
+constexpr std::size_t kCodeBytes = kRaw ? 512 : packed_format(D).code_bytes;
+template <DType D, bool kRaw>
+constexpr std::size_t kUnitBytes = packed_format(D).scale_bytes + packed_format(D).blocks * kCodeBytes<D, kRaw>;
+
+// Scales of one vector of outputs: `wide` points at its f16 d (mxfp4: exponents), `sub` at the sub-block's bytes.
 template <DType D>
+[[gnu::always_inline]] inline V::F decode_scale(const std::uint8_t* wide, const std::uint8_t* sub) {
+  constexpr Scales kScales = packed_format(D).scales;
+  if constexpr (kScales == Scales::e8m0) return V::load_e8m0(wide);
+  const V::F d = V::load_f16(wide);
+  if constexpr (kScales == Scales::f16 || kScales == Scales::f16_min) return d;
+  if constexpr (kScales == Scales::sub32 || kScales == Scales::sub16) return V::mul(d, V::to_f(V::load_i8(sub)));
+  if constexpr (kScales == Scales::sub32_min) return V::mul(d, V::to_f(V::load_u8(sub)));
+  return V::mul(d, V::to_f(V::and_(V::load_u8(sub), V::set1(15))));
+}
+
+// What multiplies minus the sum of x's codes.
+template <DType D>
+[[gnu::always_inline]] inline V::F decode_min(const std::uint8_t* wide, const std::uint8_t* sub) {
+  constexpr Scales kScales = packed_format(D).scales;
+  static_assert(Traits<D>::kHasMin);
+  const V::F m = V::load_f16(wide);
+  if constexpr (kScales == Scales::f16_min) return V::negate(m);
+  if constexpr (kScales == Scales::sub32_min) return V::mul(m, V::to_f(V::load_u8(sub)));
+  return V::mul(m, V::to_f(V::template shift<-4>(V::load_u8(sub))));
+}
+
+// Block `block` of a unit, for vectors p = 0 … 16 / kLanes - 1 of the panel's rows.
+template <DType D, bool kRaw = false>
 struct PackedBlock {
   using T = Traits<D>;
   const std::uint8_t* unit;
@@ -68,50 +109,42 @@ struct PackedBlock {
   // Codes of group g, as unsigned bytes (kSigned: signed ones).
   template <int g>
   [[gnu::always_inline]] V::I group(int p) const {
-    const std::uint8_t* codes = unit + T::kFormat.scale_bytes + block * T::kFormat.code_bytes + p * (4 * V::kLanes);
-    if constexpr (T::kFormat.codes == Codes::byte) {
-      const V::I v = V::load(codes + 64 * g);
-      if constexpr (T::kSigned) return V::xor_(v, V::set1(static_cast<std::int32_t>(0x80808080u)));
-      return v;
-    } else if constexpr (T::kFormat.codes == Codes::nibble) {
-      const V::I v = nibble<g>(codes);
-      if constexpr (!T::kCodebook) return v;
+    const std::uint8_t* codes = unit + T::kFormat.scale_bytes + block * kCodeBytes<D, kRaw> + p * (4 * V::kLanes);
+    V::I code;
+    if constexpr (kRaw || T::kFormat.codes == Codes::byte)
+      code = V::load(codes + 64 * g);
+    else if constexpr (T::kFormat.codes == Codes::nibble)
+      code = nibble<g>(codes);
+    else if constexpr (T::kFormat.codes == Codes::nibble_bit)
+      code = V::or_and(nibble<g>(codes), V::template shift<4 - g>(V::load(codes + 256)), V::set1(0x10101010));
+    else if constexpr (T::kFormat.codes == Codes::nibble_pair)
+      code = V::or_and(nibble<g>(codes), V::template shift<4 - 2 * (g >> 1)>(V::load(codes + 256 + 64 * (g & 1))),
+                       V::set1(0x30303030));
+    else if constexpr (T::kFormat.codes == Codes::pair)
+      code = pair<g>(codes);
+    else
+      code = V::or_and(pair<g>(codes), V::template shift<2 - g>(V::load(codes + 128)), V::set1(0x04040404));
+
+    if constexpr (T::kCodebook) {
       const std::uint8_t* table = D == DType::mxfp4 ? kMxfp4Biased : T::kSigned ? iq4_signed() : kIq4Biased;
-      return V::look_up(V::table(table), v);
-    } else if constexpr (T::kFormat.codes == Codes::nibble_bit) {
-      return V::or_and(nibble<g>(codes), V::template shift<4 - g>(V::load(codes + 256)), V::set1(0x10101010));
-    } else if constexpr (T::kFormat.codes == Codes::nibble_pair) {
-      const V::I high = V::load(codes + 256 + 64 * (g & 1));
-      return V::or_and(nibble<g>(codes), V::template shift<4 - 2 * (g >> 1)>(high), V::set1(0x30303030));
-    } else if constexpr (T::kFormat.codes == Codes::pair) {
-      return pair<g>(codes);
-    } else {
-      return V::or_and(pair<g>(codes), V::template shift<2 - g>(V::load(codes + 128)), V::set1(0x04040404));
+      return V::look_up(V::table(table), code);
     }
+    if constexpr (T::kSigned) return V::xor_(code, V::set1(static_cast<std::int32_t>(0x80808080u)));
+    return code;
   }
 
   // Scale of the half (16-wide types; else 0), and what multiplies minus the sum of x's codes.
   [[gnu::always_inline]] V::F scale(int p, int half) const {
     const int r = p * V::kLanes;
-    if constexpr (T::kFormat.scales == Scales::f16) return V::load_f16(unit + 32 * block + 2 * r);
-    if constexpr (T::kFormat.scales == Scales::e8m0) return V::load_e8m0(unit + 16 * block + r);
-    const V::F d = V::load_f16(unit + 2 * r);
-    if constexpr (T::kFormat.scales == Scales::f16_min) return d;
-    if constexpr (T::kFormat.scales == Scales::sub32) return V::mul(d, V::to_f(V::load_i8(unit + 64 + 16 * block + r)));
-    if constexpr (T::kFormat.scales == Scales::sub32_min)
-      return V::mul(d, V::to_f(V::load_u8(unit + 64 + 16 * block + r)));
-    const std::uint8_t* sub = unit + 64 + 32 * block + 16 * half + r;
-    if constexpr (T::kFormat.scales == Scales::sub16) return V::mul(d, V::to_f(V::load_i8(sub)));
-    return V::mul(d, V::to_f(V::and_(V::load_u8(sub), V::set1(15))));
+    if constexpr (T::kFormat.scales == Scales::f16) return decode_scale<D>(unit + 32 * block + 2 * r, nullptr);
+    if constexpr (T::kFormat.scales == Scales::e8m0) return decode_scale<D>(unit + 16 * block + r, nullptr);
+    return decode_scale<D>(unit + 2 * r, unit + 64 + 16 * (T::kHalves * block + static_cast<std::size_t>(half)) + r);
   }
   [[gnu::always_inline]] V::F min(int p, int half) const {
-    static_assert(T::kHasMin);
     const int r = p * V::kLanes;
-    const V::F m = V::load_f16(unit + 32 + 2 * r);
-    if constexpr (T::kFormat.scales == Scales::f16_min) return V::negate(m);
-    if constexpr (T::kFormat.scales == Scales::sub32_min)
-      return V::mul(m, V::to_f(V::load_u8(unit + 192 + 16 * block + r)));
-    return V::mul(m, V::to_f(V::template shift<-4>(V::load_u8(unit + 64 + 32 * block + 16 * half + r))));
+    const std::uint8_t* sub = T::kHalves == 1 ? unit + 192 + 16 * block
+                                              : unit + 64 + 16 * (2 * block + static_cast<std::size_t>(half));
+    return decode_min<D>(unit + 32 + 2 * r, sub + r);
   }
 
  private:
