@@ -6,7 +6,7 @@
 Writes E2B as a Q4_0 GGUF (3.3 GB) and as sharded bf16 safetensors with towers in it (9 GB) from one seed, then checks:
 the GGUF loads in under 2 s from a warm cache, needs at most its size without the PLE table plus 300 MB, and generates;
 the safetensors run with --weights q4_0 within 4 GB and give the GGUF's logits; where it can be had, llama.cpp loads the
-GGUF and agrees on the best token nearly everywhere. Exit status 77 when the disk or memory is too small for that.
+GGUF and gives logits that belong to the same model. Exit status 77 when the disk or memory is too small for that.
 """
 import argparse
 import array
@@ -159,17 +159,29 @@ def run_checks(a, gguf, folder, tokenizer, check):
         check(answer["ids"] == out["ids"], "and generates the same tokens")
 
         try:
-            reference = peer.run_windows("score", gguf, [(1, ids)], threads=a.threads, top=1)
+            raw = Path(scratch) / "peer.f32"
+            reference = peer.run_windows("score", gguf, [(1, ids)], threads=a.threads, top=1, logits=raw)
         except fetch.Unavailable as reason:
             print(f"skipped llama.cpp: {reason}")
             return 0
-        mine = scored.json()["logits_top"]
-        same = sum(x[0]["id"] == y[0]["id"] for x, y in zip(mine, reference["logits_top"]))
-        drift = max(abs(x[0]["logit"] - y[0]["logit"]) for x, y in zip(mine, reference["logits_top"]))
-        # It quantises activations to 8 bits and takes another standard deviation: close, not equal.
-        check(same >= 0.75 * len(ids), f"llama.cpp loads the GGUF; the best token agrees at {same} of {len(ids)} positions, "
-              f"its logit within {drift:.2f}")
+        mine = read_npy(ours)
+        values = array.array("f", raw.read_bytes())
+        width = reference["n_vocab"]
+        theirs = [values[i * width:(i + 1) * width] for i in range(len(ids))]
+        close = [correlation(x, y) for x, y in zip(mine, theirs)]
+        same = sum(best["id"] == top[0]["id"] for (best, *_), top in zip(scored.json()["logits_top"], reference["logits_top"]))
+        # Both quantise activations to 8 bits, each in its own way, and random weights pass such noise on from layer to
+        # layer: measured, either's logits correlate with those of plain f32 loops by 0.992 to 0.998 in the first four
+        # positions. A wrong tensor, scale or metadata key leaves no correlation.
+        check(min(close) >= 0.9, f"llama.cpp loads the GGUF; its logits correlate by {min(close):.3f} to {max(close):.3f}; "
+              f"the best of {width} tokens is the same at {same} of {len(ids)} positions")
     return 0
+
+
+def correlation(x, y):
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    xy = sum((p - mean_x) * (q - mean_y) for p, q in zip(x, y))
+    return xy / math.sqrt(sum((p - mean_x) ** 2 for p in x) * sum((q - mean_y) ** 2 for q in y))
 
 
 def ple_bytes(inspected):

@@ -73,6 +73,10 @@ def ctest(preset, jobs, count, *selection):
                     count.passed += 1
         elif status == "run":
             count.passed += 1
+        elif entry.find("skipped") is not None:  # a script that ended with 77; its last 'skipped: …' line says why
+            said = re.findall(r"^skipped: (.*)$", entry.findtext("system-out") or "", re.MULTILINE)
+            count.skipped.append((name, said[-1] if said else "no reason given"))
+            continue
         # A crash, a timeout or a sanitizer's exit leaves no failed case behind.
         if status != "run" and len(count.failed) == n_failed:
             count.failed.append(f"{preset}: {name} ({status})")

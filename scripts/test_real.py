@@ -101,9 +101,9 @@ def main():
         start = time.monotonic()
         ours = unicorn("perplexity", model, "-f", file.name, "--ctx", a.window)
         seconds = time.monotonic() - start
-    theirs = peer.run_windows("nll", model, windows_of(ids, a.window), threads=a.threads)
+    theirs = peer.run_windows("nll", model, windows_of(ids, ours["n_ctx"]), threads=a.threads)
     off = ours["perplexity"] / theirs["perplexity"] - 1
-    print(f"text: {len(text.encode())} bytes, sha256 {digest}…, {len(ids)} ids, windows of {a.window}")
+    print(f"text: {len(text.encode())} bytes, sha256 {digest}…, {len(ids)} ids, windows of {ours['n_ctx']}")
     print(f"unicorn    {ours['tokens']} tokens, perplexity {ours['perplexity']:.4f}, {seconds:.0f} s")
     print(f"llama.cpp  {theirs['tokens']} tokens, perplexity {theirs['perplexity']:.4f}, {theirs['seconds']:.0f} s "
           f"({theirs['peer']}, {theirs['backend']})")

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -36,9 +37,9 @@ class ThreadPool {
   const std::function<void(std::size_t)>* job_ = nullptr;
 
   alignas(64) std::atomic<std::uint64_t> epoch_{0};  // bumped to start a job
-  alignas(64) std::atomic<std::size_t> running_{0};  // workers still inside the job
+  alignas(64) std::atomic<std::uint32_t> running_{0};  // workers still inside the job
   alignas(64) std::atomic<std::size_t> arrived_{0};
-  alignas(64) std::atomic<std::uint64_t> phase_{0};
+  alignas(64) std::atomic<std::uint32_t> phase_{0};  // 32 bits: what a futex can wait for
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

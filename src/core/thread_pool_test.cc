@@ -35,9 +35,9 @@ TEST(ThreadPool, BarrierSeparatesPhases) {
     ThreadPool pool(n);
     std::vector<int> cells(n, 0);
     std::atomic<int> wrong{0};
-    for (int round = 0; round < 20; ++round) {
+    for (int round = 0; round < 5; ++round) {
       pool.run([&](std::size_t member) {
-        for (int phase = 0; phase < 25; ++phase) {
+        for (int phase = 0; phase < 20; ++phase) {
           cells[member] = round * 100 + phase;
           pool.barrier();
           for (const int cell : cells)

@@ -27,11 +27,14 @@ std::size_t state_floats(std::size_t n_queries, std::size_t head_dim) { return n
 
 std::size_t ld_scores(std::size_t block_tokens) { return round_up(block_tokens, 16); }
 
+// K and V rows in scratch: 64 bytes more than a power of two, or a column of values would fall into few cache sets.
+std::size_t ld_kv(std::size_t head_dim) { return round_up(head_dim, 16) + 16; }
+
 }  // namespace
 
 std::size_t AttentionScratch::n_floats(std::size_t n_queries, std::size_t head_dim, std::size_t block_tokens) {
   const std::size_t keys = round_up(block_tokens, 4);
-  return round_up(n_queries * head_dim, 16) + 2 * round_up(keys * head_dim, 16) + n_queries * ld_scores(block_tokens) +
+  return round_up(n_queries * head_dim, 16) + 2 * keys * ld_kv(head_dim) + n_queries * ld_scores(block_tokens) +
          2 * round_up(state_floats(n_queries, head_dim), 16);
 }
 
@@ -40,8 +43,8 @@ AttentionScratch::AttentionScratch(float* memory, std::size_t n_queries, std::si
   const std::size_t keys = round_up(block_tokens, 4);
   q = memory;
   k = q + round_up(n_queries * head_dim, 16);
-  v = k + round_up(keys * head_dim, 16);
-  scores = v + round_up(keys * head_dim, 16);
+  v = k + keys * ld_kv(head_dim);
+  scores = v + keys * ld_kv(head_dim);
   total = scores + n_queries * ld_scores(block_tokens);
   part = total + round_up(state_floats(n_queries, head_dim), 16);
 }
@@ -120,7 +123,7 @@ void Attention::run_unit(const AttentionWork::Unit& unit, AttentionScratch& s, s
 void Attention::run_chunk(const AttentionWork::Tile& tile, std::uint32_t kv_head, std::uint32_t chunk,
                           AttentionScratch& s, float* state) const {
   const AttentionShape& shape = work.shape_;
-  const std::size_t d = shape.head_dim, n_queries = tile.n_rows * std::size_t{shape.group};
+  const std::size_t d = shape.head_dim, ld = ld_kv(d), n_queries = tile.n_rows * std::size_t{shape.group};
   const std::uint32_t block_tokens = limits.kv_block_tokens, per_chunk = chunk_tokens(limits) / block_tokens;
   const std::size_t n_row_bytes = row_bytes(limits.kv_dtype, d);
   const std::size_t half = std::size_t{shape.n_kv_heads} * block_tokens * n_row_bytes;
@@ -159,14 +162,15 @@ void Attention::run_chunk(const AttentionWork::Tile& tile, std::uint32_t kv_head
     const std::byte* block = kv + std::size_t{block_of(segment, layer.group, base, limits)} * 2 * half +
                              kv_head * std::size_t{block_tokens} * n_row_bytes;
     const std::size_t first_key = low / 4 * 4, end_key = round_up(high, 4);  // scores are taken four keys at a time
-    kernels.kv_load(limits.kv_dtype, block + first_key * n_row_bytes, s.k + first_key * d, (high - first_key) * d);
-    std::fill(s.k + high * d, s.k + end_key * d, 0.0f);
-    kernels.kv_load(limits.kv_dtype, block + half + low * n_row_bytes, s.v + low * d, (high - low) * d);
+    for (std::size_t t = first_key; t < high; ++t) kernels.kv_load(limits.kv_dtype, block + t * n_row_bytes, s.k + t * ld, d);
+    for (std::size_t t = high; t < end_key; ++t) std::fill_n(s.k + t * ld, d, 0.0f);
+    for (std::size_t t = low; t < high; ++t) kernels.kv_load(limits.kv_dtype, block + half + t * n_row_bytes, s.v + t * ld, d);
     kernels.attention_block({.q = s.q,
                              .ldq = d,
                              .n_queries = n_queries,
                              .k = s.k,
                              .v = s.v,
+                             .ld_kv = ld,
                              .n_keys = block_tokens,
                              .head_dim = d,
                              .scale = scale,

@@ -15,7 +15,7 @@ namespace {
 
 inline constexpr std::size_t kLanes = 8;
 inline constexpr std::size_t kAttentionQueries = 2;  // 2 × 4 sums, 4 keys and a query: 13 of 16 registers
-inline constexpr std::size_t kAttentionColumns = 2;  // value vectors per pass: 4 × 2 sums
+inline constexpr std::size_t kAttentionColumns = 4;  // value vectors per pass: 2 × 4 sums
 
 struct Vec {
   __m256 v;
@@ -35,6 +35,12 @@ UNICORN_INLINE Vec load(const float* p, Whole = {}) { return {_mm256_loadu_ps(p)
 UNICORN_INLINE Vec load(const float* p, Part t) { return {_mm256_maskload_ps(p, mask_of(t))}; }  // the rest is 0
 UNICORN_INLINE void store(float* p, Vec a, Whole = {}) { _mm256_storeu_ps(p, a.v); }
 UNICORN_INLINE void store(float* p, Vec a, Part t) { _mm256_maskstore_ps(p, mask_of(t), a.v); }
+
+// Keeps the compiler from reading memory again for each use, as an operand of every FMA.
+UNICORN_INLINE Vec in_register(Vec a) {
+  asm("" : "+x"(a.v));
+  return a;
+}
 
 UNICORN_INLINE Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 UNICORN_INLINE Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }

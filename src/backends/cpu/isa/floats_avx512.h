@@ -38,6 +38,12 @@ UNICORN_INLINE Vec load(const float* p, Part t) { return {_mm512_maskz_loadu_ps(
 UNICORN_INLINE void store(float* p, Vec a, Whole = {}) { _mm512_storeu_ps(p, a.v); }
 UNICORN_INLINE void store(float* p, Vec a, Part t) { _mm512_mask_storeu_ps(p, mask_of(t), a.v); }
 
+// Keeps the compiler from reading memory again for each use, as an operand of every FMA.
+UNICORN_INLINE Vec in_register(Vec a) {
+  asm("" : "+v"(a.v));
+  return a;
+}
+
 UNICORN_INLINE Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 UNICORN_INLINE Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 UNICORN_INLINE Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }

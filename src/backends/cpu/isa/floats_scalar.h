@@ -49,6 +49,8 @@ UNICORN_INLINE void store(float* p, Vec a, Part t) {
   for (std::size_t i = 0; i < t.n; ++i) p[i] = a.v[i];
 }
 
+UNICORN_INLINE Vec in_register(Vec a) { return a; }
+
 UNICORN_INLINE Vec operator+(Vec a, Vec b) {
   return each([&](std::size_t i) { return a.v[i] + b.v[i]; });
 }

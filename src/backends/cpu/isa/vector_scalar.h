@@ -11,6 +11,10 @@
 namespace unicorn::cpu {
 namespace {
 
+// Out of line, but for what a compiler makes one instruction of: inlined everywhere, the loops over lanes would take it
+// a minute and gain nothing on a processor that needs this file.
+#define UNICORN_OP [[gnu::noinline]] static
+
 struct V {
   struct I {
     std::uint32_t lane[16];
@@ -19,7 +23,7 @@ struct V {
     float lane[16];
   };
   static constexpr int kLanes = 16;
-  static constexpr std::size_t kTileM = 4;     // rows of x per tile of the blocked product
+  static constexpr std::size_t kTileM = 2;     // rows of x per tile of the blocked product
   static constexpr int kStripPanels = 1;       // panels of W beside each other in a tile
   static constexpr bool kHasDot = true;        // dot() exists; else mul_pairs & co.
 
@@ -30,17 +34,17 @@ struct V {
     return v;
   }
   static void store(void* p, const I& v) { std::memcpy(p, &v, sizeof v); }
-  static I set1(std::int32_t value) {
+  UNICORN_OP I set1(std::int32_t value) {
     I v;
     for (std::uint32_t& lane : v.lane) lane = static_cast<std::uint32_t>(value);
     return v;
   }
-  static I broadcast(const void* p) {  // four bytes into every lane
+  UNICORN_OP I broadcast(const void* p) {  // four bytes into every lane
     std::int32_t v;
     std::memcpy(&v, p, 4);
     return set1(v);
   }
-  static I table(const std::uint8_t* p) {  // 16 bytes for look_up
+  UNICORN_OP I table(const std::uint8_t* p) {  // 16 bytes for look_up
     I v;
     for (int i = 0; i < 4; ++i) std::memcpy(v.lane + 4 * i, p, 16);
     return v;
@@ -57,7 +61,7 @@ struct V {
   static I shift_left(const I& v, const I& counts) {
     return each(v, counts, [](std::uint32_t x, std::uint32_t n) { return x << n; });
   }
-  static I look_up(const I& table, const I& index) {  // bytes; index < 16
+  UNICORN_OP I look_up(const I& table, const I& index) {  // bytes; index < 16
     std::uint8_t t[64], x[64];
     std::memcpy(t, &table, 64);
     std::memcpy(x, &index, 64);
@@ -67,7 +71,7 @@ struct V {
   static I add(const I& a, const I& b) { return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x + y; }); }
 
   // acc + Σ over the lane's four bytes of (unsigned u) · (signed s).
-  static I dot(const I& acc, const I& u, const I& s) {
+  UNICORN_OP I dot(const I& acc, const I& u, const I& s) {
     std::uint8_t ub[64];
     std::int8_t sb[64];
     std::memcpy(ub, &u, 64);
@@ -97,47 +101,47 @@ struct V {
   }
   static void store_f(float* p, const F& v) { std::memcpy(p, &v, sizeof v); }
   static void store_first(float* p, const F& v, std::size_t n) { std::memcpy(p, &v, n * sizeof(float)); }
-  static F broadcast_f(const float* p) {
+  UNICORN_OP F broadcast_f(const float* p) {
     F v;
     for (float& lane : v.lane) lane = *p;
     return v;
   }
-  static F to_f(const I& v) {
+  UNICORN_OP F to_f(const I& v) {
     F r;
     for (int l = 0; l < 16; ++l) r.lane[l] = static_cast<float>(static_cast<std::int32_t>(v.lane[l]));
     return r;
   }
   static F as_f(const I& v) { return __builtin_bit_cast(F, v); }
-  static F mul(F a, const F& b) {
+  UNICORN_OP F mul(F a, const F& b) {
     for (int l = 0; l < 16; ++l) a.lane[l] *= b.lane[l];
     return a;
   }
-  static F fma(const F& a, const F& b, F c) {  // a · b + c, rounded once
+  UNICORN_OP F fma(const F& a, const F& b, F c) {  // a · b + c, rounded once
     for (int l = 0; l < 16; ++l) c.lane[l] = ::fmaf(a.lane[l], b.lane[l], c.lane[l]);
     return c;
   }
-  static F load_f16(const void* p) {
+  UNICORN_OP F load_f16(const void* p) {
     std::uint16_t h[16];
     std::memcpy(h, p, sizeof h);
     F r;
     for (int l = 0; l < 16; ++l) r.lane[l] = f16_to_f32(h[l]);
     return r;
   }
-  static I load_u8(const void* p) {
+  UNICORN_OP I load_u8(const void* p) {
     std::uint8_t b[16];
     std::memcpy(b, p, sizeof b);
     I r;
     for (int l = 0; l < 16; ++l) r.lane[l] = b[l];
     return r;
   }
-  static I load_i8(const void* p) {
+  UNICORN_OP I load_i8(const void* p) {
     std::int8_t b[16];
     std::memcpy(b, p, sizeof b);
     I r;
     for (int l = 0; l < 16; ++l) r.lane[l] = static_cast<std::uint32_t>(static_cast<std::int32_t>(b[l]));
     return r;
   }
-  static F load_bf16(const void* p) {
+  UNICORN_OP F load_bf16(const void* p) {
     std::uint16_t h[16];
     std::memcpy(h, p, sizeof h);
     F r;
@@ -159,11 +163,11 @@ struct V {
       return static_cast<std::uint32_t>(static_cast<std::int32_t>(x) * static_cast<std::int16_t>(y));
     });
   }
-  static F negate(F v) {
+  UNICORN_OP F negate(F v) {
     for (float& lane : v.lane) lane = -lane;
     return v;
   }
-  static F load_e8m0(const void* p) {  // 2^(e - 128)
+  UNICORN_OP F load_e8m0(const void* p) {  // 2^(e - 128)
     std::uint8_t e[16];
     std::memcpy(e, p, sizeof e);
     F r;
@@ -174,7 +178,7 @@ struct V {
 
   static void keep(I& v) { asm volatile("" : "+m"(v)); }  // opaque to the optimiser
 
-  static void quantise(const float* x, ActivationBlock* out) {  // 32 floats, see ActivationBlock
+  UNICORN_OP void quantise(const float* x, ActivationBlock* out) {  // 32 floats, see ActivationBlock
     std::uint32_t top = 0;
     for (std::size_t i = 0; i < kBlock; ++i) {
       // As integers, so that a NaN is the largest of all and reaches the scale.
@@ -203,12 +207,13 @@ struct V {
 
  private:
   template <class Op>
-  static I each(const I& a, const I& b, Op op) {
+  UNICORN_OP I each(const I& a, const I& b, Op op) {
     I r;
     for (int l = 0; l < 16; ++l) r.lane[l] = op(a.lane[l], b.lane[l]);
     return r;
   }
 };
+#undef UNICORN_OP
 
 }  // namespace
 }  // namespace unicorn::cpu

@@ -46,13 +46,13 @@ struct AltupCorrectArgs {
   float eps;
 };
 
-// One KV block against a tile of queries. Rows of K and V lie head_dim apart, n_keys rounded up to a multiple of 4 of
-// them (the rest zero); scores has room for n_keys rounded up to 16 per query.
+// One KV block against a tile of queries. K has n_keys rows, and zeros up to a multiple of 4 after the last key that is
+// seen; scores has room for n_keys rounded up to 16 per query.
 struct AttentionArgs {
   const float* q;
   std::size_t ldq, n_queries;
   const float *k, *v;
-  std::size_t n_keys, head_dim;
+  std::size_t ld_kv, n_keys, head_dim;
   float scale;
   const std::uint16_t *begin, *end;  // query j sees keys [begin[j], end[j])
   const std::uint8_t* hidden;        // null, or per query and key: not 0 = not seen after all (draft trees)

@@ -474,7 +474,7 @@ TEST(Elements, AttentionBlocksAreWithinTheirBoundAndKnowNoNeighbours) {
         Row scores(n * lds);
         for (std::size_t b = 0; b < kBlocks; ++b)
           k->attention_block({.q = q.data() + first * c.d, .ldq = c.d, .n_queries = n, .k = keys[b].data(), .v = values[b].data(),
-                              .n_keys = c.n_keys, .head_dim = c.d, .scale = scale, .begin = begin.data() + b * c.n_queries + first,
+                              .ld_kv = c.d, .n_keys = c.n_keys, .head_dim = c.d, .scale = scale, .begin = begin.data() + b * c.n_queries + first,
                               .end = end.data() + b * c.n_queries + first, .hidden = hidden.data() + (b * c.n_queries + first) * c.n_keys,
                               .ld_hidden = c.n_keys, .scores = scores.data(), .ld_scores = lds, .top = s.top.data(),
                               .sum = s.sum.data(), .acc = s.acc.data()});

@@ -99,15 +99,16 @@ using FloatTileFn = void (*)(const std::uint8_t*, std::size_t, const float*, std
 
 template <DType D, int N>
 constexpr FloatTileFn float_tile_of(std::size_t rows) {
-  switch (rows) {
-    case 1: return float_tile<D, N, 1>;
-    case 2: return float_tile<D, N, 2>;
-    case 3: return float_tile<D, N, 3>;
-    case 4: return float_tile<D, N, 4>;
-    default:
-      if constexpr (V::kTileM >= 6) return rows == 5 ? float_tile<D, N, 5> : float_tile<D, N, 6>;
-      return nullptr;
+  if (rows == 1) return float_tile<D, N, 1>;
+  if constexpr (V::kTileM >= 4) {
+    if (rows == 3) return float_tile<D, N, 3>;
+    if (rows == 4) return float_tile<D, N, 4>;
   }
+  if constexpr (V::kTileM >= 6) {
+    if (rows == 5) return float_tile<D, N, 5>;
+    if (rows == 6) return float_tile<D, N, 6>;
+  }
+  return float_tile<D, N, 2>;
 }
 
 template <DType D>

@@ -233,17 +233,18 @@ using TileFn = void (*)(const StripBlock<T>*, std::size_t, const ActivationBlock
 
 template <class T>
 constexpr TileFn<T> tile_of(std::size_t rows) {
-  switch (rows) {
-    case 1: return tile<T, 1>;
-    case 2: return tile<T, 2>;
-    case 3: return tile<T, 3>;
-    case 4: return tile<T, 4>;
-    default:
-      if constexpr (V::kTileM >= 6) return rows == 5 ? tile<T, 5> : tile<T, 6>;
-      return nullptr;
+  if (rows == 1) return tile<T, 1>;
+  if constexpr (V::kTileM >= 4) {
+    if (rows == 3) return tile<T, 3>;
+    if (rows == 4) return tile<T, 4>;
   }
+  if constexpr (V::kTileM >= 6) {
+    if (rows == 5) return tile<T, 5>;
+    if (rows == 6) return tile<T, 6>;
+  }
+  return tile<T, 2>;
 }
-static_assert(V::kTileM == 4 || V::kTileM == 6);
+static_assert(V::kTileM == 2 || V::kTileM == 4 || V::kTileM == 6);
 
 // Puts blocks [first, first + count) of outputs [n, n + 16) into columns [column · 16, +16) of the strip. `first` is a
 // multiple of kStretch, hence begins a unit. `rows`: null, or the rows of W that outputs stand for (Layout::rows).
