@@ -1,6 +1,6 @@
 #include "cli/version.h"
 
-#include "unicorn_commit.h"  // made by commit.cmake in the build folder
+#include <unicorn_commit.h>  // made by commit.cmake in the build folder
 
 namespace unicorn {
 

@@ -217,6 +217,7 @@ DumpDrift compare_tensor(const NpyMatrix& a, const NpyMatrix& b, DumpTolerance t
       drift.row = i / a.width, drift.column = i % a.width;
       drift.a = a.values[i], drift.b = b.values[i];
     }
+    if (error == 0) continue;  // before a NaN or an infinity makes `allowed` one
     const double allowed = tolerance.atol + tolerance.rtol * std::abs(static_cast<double>(b.values[i]));
     if (error <= allowed && std::isfinite(error)) continue;  // what is infinitely far is beyond any tolerance
     if (drift.n_beyond++ == 0) drift.first_row = i / a.width, drift.first_column = i % a.width;
