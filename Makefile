@@ -12,7 +12,7 @@ help:             ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 run: build        ## answer PROMPT with the demo model, streaming; installs what is missing first
-	build/release/unicorn run "$$PROMPT"
+	build/release/unicorn run --chat --prompt "$$PROMPT"
 
 build:            ## build/release/unicorn
 	scripts/bootstrap build

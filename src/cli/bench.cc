@@ -70,36 +70,35 @@ std::string csv_field(std::string_view text) {
 
 void print_csv(const Report& report) {
   const Engine& engine = report.engine;
-  fmt::print("test,n,depth,median_tps,min,max,load_s,peak_rss_mb,model,slice,weights,kv,device,threads,cpu,commit\n");
+  print("test,n,depth,median_tps,min,max,load_s,peak_rss_mb,model,slice,weights,kv,device,threads,cpu,commit\n");
   for (const BenchRow& row : report.rows)
-    fmt::print("{},{},{},{:.3f},{:.3f},{:.3f},{:.3f},{:.1f},{},{},{},{},{},{},{},{}\n", bench_test_name(row.test),
-               row.n, row.depth, row.median_tps, row.min_tps, row.max_tps, report.load_s, report.peak_rss_mb,
-               csv_field(engine.model().path), csv_field(engine.model().slice), csv_field(engine.model().weight_types),
-               kv_name(engine), csv_field(engine.device_description()), engine.options().n_threads,
-               csv_field(cpu_features().brand), commit());
+    print("{},{},{},{:.3f},{:.3f},{:.3f},{:.3f},{:.1f},{},{},{},{},{},{},{},{}\n", bench_test_name(row.test), row.n,
+          row.depth, row.median_tps, row.min_tps, row.max_tps, report.load_s, report.peak_rss_mb,
+          csv_field(engine.model().path), csv_field(engine.model().slice), csv_field(engine.model().weight_types),
+          kv_name(engine), csv_field(engine.device_description()), engine.options().n_threads,
+          csv_field(cpu_features().brand), commit());
 }
 
 void print_table(const Report& report) {
   const Engine& engine = report.engine;
   const ModelInfo& model = engine.model();
-  fmt::print("{}  {}, slice {}, {}  ({:.2f} G parameters)\n", model.name, model.family, model.slice, model.weight_types,
-             static_cast<double>(model.n_parameters) / 1e9);
-  fmt::print("{}, {} threads, KV {}, {}\n", engine.device_description(), engine.options().n_threads, kv_name(engine),
-             commit());
-  fmt::print("loaded in {:.2f} s, weights {}, peak memory {:.0f} MB\n\n", report.load_s,
-             human_bytes(engine.load_stats().weight_bytes), report.peak_rss_mb);
-  fmt::print("{:<8} {:>6} {:>7} {:>11} {:>8}  {:>11} {:>11}\n", "test", "n", "depth", "median t/s", "spread", "min",
-             "max");
+  print("{}  {}, {:.1f} M parameters, slice {}, {}\n", model.name, model.family,
+        static_cast<double>(model.n_parameters) / 1e6, model.slice, model.weight_types);
+  print("{}, {} threads, KV {}, commit {}\n", engine.device_description(), engine.options().n_threads, kv_name(engine),
+        commit());
+  print("loaded in {:.2f} s, weights {}, peak memory {:.0f} MB\n\n", report.load_s,
+        human_bytes(engine.load_stats().weight_bytes), report.peak_rss_mb);
+  print("{:<8} {:>6} {:>7} {:>11} {:>8}  {:>11} {:>11}\n", "test", "n", "depth", "median t/s", "spread", "min", "max");
   for (const BenchRow& row : report.rows) {
-    fmt::print("{:<8} {:>6} {:>7} {:>11.2f} {:>6.1f} %  {:>11.2f} {:>11.2f}", bench_test_name(row.test), row.n,
-               row.depth, row.median_tps, 100 * (row.max_tps - row.min_tps) / row.median_tps, row.min_tps, row.max_tps);
+    print("{:<8} {:>6} {:>7} {:>11.2f} {:>6.1f} %  {:>11.2f} {:>11.2f}", bench_test_name(row.test), row.n, row.depth,
+          row.median_tps, 100 * (row.max_tps - row.min_tps) / row.median_tps, row.min_tps, row.max_tps);
     // Decode reads the weights once per token: what memory can deliver is its ceiling. (A sparse FFN skips some.)
     if (row.test == BenchTest::decode && report.read_bytes_per_s > 0) {
       const double read = row.median_tps * static_cast<double>(engine.load_stats().weight_bytes);
-      fmt::print("  weights at {:.1f} GB/s = {:.0f} % of {:.1f} GB/s measured", read / 1e9,
-                 100 * read / report.read_bytes_per_s, report.read_bytes_per_s / 1e9);
+      print("  weights at {:.1f} GB/s = {:.0f} % of {:.1f} GB/s measured", read / 1e9,
+            100 * read / report.read_bytes_per_s, report.read_bytes_per_s / 1e9);
     }
-    fmt::print("\n");
+    print("\n");
   }
 }
 

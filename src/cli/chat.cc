@@ -80,7 +80,7 @@ class Chat {
   void say(fmt::format_string<Args...> format, Args&&... args) {
     const std::string text = fmt::format(format, std::forward<Args>(args)...);
     if (interactive_ && !options_.model.json && stdout_is_terminal())
-      fmt::print("{}{}{}\n", use_colour() ? "\x1b[2m" : "", text, use_colour() ? "\x1b[0m" : "");
+      print("{}{}{}\n", use_colour() ? "\x1b[2m" : "", text, use_colour() ? "\x1b[0m" : "");
     else
       note("{}", text);
     std::fflush(stdout);

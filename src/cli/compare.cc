@@ -46,16 +46,15 @@ std::string describe(const DumpDrift& drift) {
       drift.rows_a * drift.width_a, drift.first_row, drift.first_column);
 }
 
-void print(const DumpComparison& result, const CompareOptions& options) {
+void print_result(const DumpComparison& result, const CompareOptions& options) {
   if (result.drifts.empty())
-    fmt::print("no drift: {} tensors compared, {} bit for bit equal, max abs error {:.4g}\n", result.n_compared,
-               result.n_identical, result.max_abs_error);
+    print("no drift: {} tensors compared, {} bit for bit equal, max abs error {:.4g}\n", result.n_compared,
+          result.n_identical, result.max_abs_error);
   else
-    fmt::print("first to drift: {}\n", describe(result.drifts.front()));
+    print("first to drift: {}\n", describe(result.drifts.front()));
   if (result.drifts.size() > 1 && !options.all)
-    fmt::print("{} of {} tensors drift (--all lists them)\n", result.drifts.size(), result.n_compared);
-  for (std::size_t i = 1; options.all && i < result.drifts.size(); ++i)
-    fmt::print("then {}\n", describe(result.drifts[i]));
+    print("{} of {} tensors drift (--all lists them)\n", result.drifts.size(), result.n_compared);
+  for (std::size_t i = 1; options.all && i < result.drifts.size(); ++i) print("then {}\n", describe(result.drifts[i]));
   if (!result.only_in_a.empty())
     note("only in A: {} tensors, the first is {}", result.only_in_a.size(), result.only_in_a.front());
   if (!result.only_in_b.empty())
@@ -77,7 +76,7 @@ int run(const CompareOptions& options) {
                     {"only_in_a", result->only_in_a},
                     {"only_in_b", result->only_in_b}});
   } else {
-    print(*result, options);
+    print_result(*result, options);
   }
   return result->drifts.empty() ? kExitOk : kExitError;
 }

@@ -49,8 +49,8 @@ int run(bool json) {
   for (const DeviceReport& device : devices) {
     const std::string memory =
         device.info.memory_bytes > 0 ? fmt::format(", {} of memory", human_bytes(device.info.memory_bytes)) : "";
-    fmt::print("{:<12} {}\n", device.name,
-               device.available ? device.info.description + memory : "not here: " + device.reason);
+    print("{:<12} {}\n", device.name,
+          device.available ? device.info.description + memory : "not here: " + device.reason);
   }
   return kExitOk;
 }

@@ -42,24 +42,23 @@ std::size_t n_true(const Json& list) {
 
 void print_config(const Inspection& file) {
   if (!file.config) {
-    fmt::print("architecture: not recognised ({})\n", file.config_error);
+    print("architecture: not recognised ({})\n", file.config_error);
     return;
   }
   const Json c = config_to_json(*file.config);
   const ModelConfig& m = *file.config;
-  fmt::print("architecture: {}\n", family_name(m.family));
-  fmt::print("  n_layers {} ({} sliding with a window of {}), n_ctx {}\n", m.n_layers(), n_true(c["sliding"]), m.window,
-             m.n_ctx);
-  fmt::print("  d_model {}, n_heads {}, n_kv_heads {}, head_dim {}, n_vocab {}{}\n", m.d_model, m.n_heads, m.n_kv_heads,
-             m.head_dim, m.n_vocab, m.tied_head ? ", head tied to the embedding" : "");
-  fmt::print("  d_ff {}\n", runs(c["d_ff"]));
+  print("architecture: {}\n", family_name(m.family));
+  print("  n_layers {} ({} sliding with a window of {}), n_ctx {}\n", m.n_layers(), n_true(c["sliding"]), m.window,
+        m.n_ctx);
+  print("  d_model {}, n_heads {}, n_kv_heads {}, head_dim {}, n_vocab {}{}\n", m.d_model, m.n_heads, m.n_kv_heads,
+        m.head_dim, m.n_vocab, m.tied_head ? ", head tied to the embedding" : "");
+  print("  d_ff {}\n", runs(c["d_ff"]));
   if (m.family == Family::gemma3n) {
-    fmt::print("  {} layers with a sparse FFN, the last {} share K and V\n", n_true(c["sparse_ffn"]), m.n_kv_shared);
-    fmt::print("  {} AltUp streams, Laurel rank {}, per-layer embeddings of {} for {} tokens\n", m.n_streams,
-               m.laurel_rank, m.ple_width, m.n_ple_vocab);
+    print("  {} layers with a sparse FFN, the last {} share K and V\n", n_true(c["sparse_ffn"]), m.n_kv_shared);
+    print("  {} AltUp streams, Laurel rank {}, per-layer embeddings of {} for {} tokens\n", m.n_streams, m.laurel_rank,
+          m.ple_width, m.n_ple_vocab);
   }
-  if (m.small)
-    fmt::print("  slice 'small': d_ff {}, without layers {}\n", m.small->d_ff, fmt::join(m.small->skip, ","));
+  if (m.small) unicorn::print("  slice 'small': d_ff {}, without layers {}\n", m.small->d_ff, fmt::join(m.small->skip, ","));
 }
 
 bool matches(const InspectOptions& options, std::string_view name) {
@@ -77,9 +76,9 @@ std::string shown_value(const Json& value) {
 }
 
 void print_metadata(const Inspection& file, const InspectOptions& options) {
-  fmt::print("metadata: {} keys\n", file.metadata.size());
+  print("metadata: {} keys\n", file.metadata.size());
   for (const auto& [key, value] : file.metadata.items())
-    if (matches(options, key)) fmt::print("  {} = {}\n", shown_text(key), shown_value(value));
+    if (matches(options, key)) print("  {} = {}\n", shown_text(key), shown_value(value));
 }
 
 void print_tensors(const Inspection& file, const InspectOptions& options) {
@@ -87,40 +86,39 @@ void print_tensors(const Inspection& file, const InspectOptions& options) {
   for (const Inspection::Tensor& t : file.tensors)
     if (matches(options, t.name)) width = std::max(width, t.name.size());
   const bool several = file.files.size() > 1;
-  fmt::print("tensors: {}\n", file.tensors.size());
+  print("tensors: {}\n", file.tensors.size());
   if (!file.tensors.empty())
-    fmt::print("  {:<{}}  {:<7} {:<20} {:>12} {:>14}{}\n", "name", width, "dtype", "shape", "bytes", "offset",
-               several ? "  file" : "");
+    print("  {:<{}}  {:<7} {:<20} {:>12} {:>14}{}\n", "name", width, "dtype", "shape", "bytes", "offset",
+          several ? "  file" : "");
   for (const Inspection::Tensor& t : file.tensors) {
     if (!matches(options, t.name)) continue;
     if (!t.usable) {
-      fmt::print("  {:<{}}  {:<7} (not usable)\n", shown_text(t.name), width, t.dtype);
+      print("  {:<{}}  {:<7} (not usable)\n", shown_text(t.name), width, t.dtype);
       continue;
     }
-    fmt::print("  {:<{}}  {:<7} {:<20} {:>12} {:>14}{}\n", shown_text(t.name), width, t.dtype,
-               fmt::format("[{}]", fmt::join(t.shape, ", ")), t.bytes, t.offset,
-               several ? fmt::format("  {}", t.file + 1) : "");
+    print("  {:<{}}  {:<7} {:<20} {:>12} {:>14}{}\n", shown_text(t.name), width, t.dtype,
+          fmt::format("[{}]", fmt::join(t.shape, ", ")), t.bytes, t.offset,
+          several ? fmt::format("  {}", t.file + 1) : "");
   }
 }
 
 void print_totals(const Inspection& file) {
   std::uint64_t n_elements = 0, bytes = 0;
   for (const Inspection::Total& total : file.totals) n_elements += total.n_elements, bytes += total.bytes;
-  fmt::print("totals:\n");
+  print("totals:\n");
   for (const Inspection::Total& total : file.totals)
-    fmt::print("  {:<7} {:>5} tensors {:>15} elements {:>10}  {:5.1f} %\n", total.dtype, total.n_tensors,
-               total.n_elements, human_bytes(total.bytes),
-               bytes > 0 ? 100.0 * static_cast<double>(total.bytes) / static_cast<double>(bytes) : 0.0);
-  fmt::print("  {:<7} {:>5} tensors {:>15} elements {:>10}\n", "all", file.tensors.size(), n_elements,
-             human_bytes(bytes));
+    print("  {:<7} {:>5} tensors {:>15} elements {:>10}  {:5.1f} %\n", total.dtype, total.n_tensors, total.n_elements,
+          human_bytes(total.bytes),
+          bytes > 0 ? 100.0 * static_cast<double>(total.bytes) / static_cast<double>(bytes) : 0.0);
+  print("  {:<7} {:>5} tensors {:>15} elements {:>10}\n", "all", file.tensors.size(), n_elements, human_bytes(bytes));
 }
 
-void print(const Inspection& file, const InspectOptions& options) {
+void print_all(const Inspection& file, const InspectOptions& options) {
   if (options.everything()) {
-    fmt::print("{}: {}, {} file{}\n", file.path, file.format, file.files.size(), file.files.size() == 1 ? "" : "s");
+    print("{}: {}, {} file{}\n", file.path, file.format, file.files.size(), file.files.size() == 1 ? "" : "s");
     if (file.files.size() > 1)
       for (std::size_t i = 0; i < file.files.size(); ++i)
-        fmt::print("  {} {} ({})\n", i + 1, file.files[i].path, human_bytes(file.files[i].bytes));
+        print("  {} {} ({})\n", i + 1, file.files[i].path, human_bytes(file.files[i].bytes));
     print_config(file);
   }
   if (options.metadata || options.everything()) print_metadata(file, options);
@@ -163,7 +161,7 @@ int run(const InspectOptions& options) {
   if (options.json)
     write_json(to_json(*file, options));
   else
-    print(*file, options);
+    print_all(*file, options);
   return kExitOk;
 }
 

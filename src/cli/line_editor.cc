@@ -5,7 +5,9 @@
 #include <langinfo.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -93,7 +95,11 @@ class TerminalReader final : public LineReader {
     // Bracketed paste: the terminal marks what is pasted, so that its newlines do not send the message.
     write("\x1b[?2004h");
     int n = 0;
-    const char* text = el_gets(edit_, &n);
+    const char* text = nullptr;
+    do {
+      errno = 0;
+      text = el_gets(edit_, &n);
+    } while (text == nullptr && n < 0 && errno == EINTR);
     write("\x1b[?2004l");
     if (interrupted_) return {.kind = Input::Kind::interrupted, .text = {}, .was_empty = was_empty_};
     if (text == nullptr || n <= 0) {
@@ -128,12 +134,15 @@ class TerminalReader final : public LineReader {
   void bind(const char* key, const char* function) { el_set(edit_, EL_BIND, key, function, nullptr); }
 
   void bind_keys() {
-    // Ctrl-C is a key here, not a signal: it gives up the line.
-    el_set(edit_, EL_SETTY, "-d", "intr=", nullptr);
+    // Ctrl-C and Ctrl-Z are keys while a line is edited, not signals: the first gives up the line. (Undefining the
+    // terminal's interrupt character instead does not last: libedit takes it from the terminal again.)
+    el_set(edit_, EL_SETTY, "-d", "-isig", nullptr);
     el_set(edit_, EL_ADDFN, "unicorn-interrupt", "give up this line", &on_interrupt);
+    el_set(edit_, EL_ADDFN, "unicorn-suspend", "back to the shell", &on_suspend);
     el_set(edit_, EL_ADDFN, "unicorn-newline", "insert a newline", &on_newline);
     el_set(edit_, EL_ADDFN, "unicorn-paste", "insert what is pasted", &on_paste);
     bind("^C", "unicorn-interrupt");
+    bind("^Z", "unicorn-suspend");
     bind("\\e^M", "unicorn-newline");
     bind("\\e^J", "unicorn-newline");
     bind("\\e[200~", "unicorn-paste");
@@ -167,6 +176,18 @@ class TerminalReader final : public LineReader {
     reader.was_empty_ = line->buffer == line->lastchar;
     reader.write("^C\n");
     return CC_EOF;
+  }
+
+  static unsigned char on_suspend(EditLine* edit, int) {
+    // libedit's own handler works once per line: past it, by hand.
+    struct sigaction ordinary{}, handler{};
+    ordinary.sa_handler = SIG_DFL;
+    el_set(edit, EL_PREP_TERM, 0);
+    sigaction(SIGTSTP, &ordinary, &handler);
+    kill(0, SIGTSTP);  // the whole job, as the terminal would
+    sigaction(SIGTSTP, &handler, nullptr);
+    el_set(edit, EL_PREP_TERM, 1);
+    return CC_REDISPLAY;
   }
 
   static unsigned char on_newline(EditLine* edit, int) { return el_insertstr(edit, "\n") == 0 ? CC_REFRESH : CC_ERROR; }

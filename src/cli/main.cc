@@ -37,10 +37,10 @@ constexpr std::array kCommands = {
 };
 
 void print_help() {
-  fmt::print("Unicorn Execution Engine {}: runs Gemma 3n and Gemma 3 on this machine.\n\n", version());
-  fmt::print("Usage: unicorn COMMAND [MODEL] [OPTIONS]\n\nCommands:\n");
-  for (const Command& command : kCommands) fmt::print("  {:<12} {}\n", command.name, command.summary);
-  fmt::print(
+  print("Unicorn Execution Engine {}: runs Gemma 3n and Gemma 3 on this machine.\n\n", version());
+  print("Usage: unicorn COMMAND [MODEL] [OPTIONS]\n\nCommands:\n");
+  for (const Command& command : kCommands) print("  {:<12} {}\n", command.name, command.summary);
+  print(
       "\n"
       "MODEL is a .gguf or .safetensors file, a model folder, or the name of one in the model folder\n"
       "($UNICORN_MODELS, else ~/.local/share/unicorn/models). Without one, a tiny demo model is used.\n\n"
@@ -85,7 +85,7 @@ int run_command(const Command& command, std::vector<std::string> arguments) {
   try {
     app.parse(arguments);
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", app.help());
+    print("{}", app.help());
     return finish_output(kExitOk);
   } catch (const CLI::ParseError& error) {
     if (const auto extras = app.remaining(); !extras.empty())
@@ -113,7 +113,7 @@ int run(std::vector<std::string> arguments) {
     return finish_output(kExitOk);
   }
   if (word == "--version" || word == "-V") {
-    fmt::print("unicorn {} ({})\n", version(), commit());
+    print("unicorn {} ({})\n", version(), commit());
     return finish_output(kExitOk);
   }
   for (const Command& command : kCommands)

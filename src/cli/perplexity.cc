@@ -44,8 +44,8 @@ Result<TokenId> bos_of(const Engine& engine, const PerplexityOptions& options) {
 
 Result<Perplexity> measure(Engine& engine, const PerplexityOptions& options, const std::string& text,
                            const std::stop_token& stop) {
-  UNICORN_ASSIGN(const TokenId bos, bos_of(engine, options));
   UNICORN_ASSIGN(std::vector<TokenId> ids, text_ids(engine, options, text));
+  UNICORN_ASSIGN(const TokenId bos, bos_of(engine, options));
   if (!ids.empty() && ids.front() == bos) ids.erase(ids.begin());
   if (options.max_tokens > 0 && ids.size() > options.max_tokens) ids.resize(options.max_tokens);
   const std::uint32_t n_ctx = engine.options().n_ctx;
@@ -88,7 +88,7 @@ int run(const PerplexityOptions& options) {
                     {"model", (*engine)->model().name},
                     {"device", (*engine)->device_description()}});
   else
-    fmt::print("{} tokens, nll {:.6f}, perplexity {:.4f}\n", result->n_tokens, result->nll, result->perplexity());
+    print("{} tokens, nll {:.6f}, perplexity {:.4f}\n", result->n_tokens, result->nll, result->perplexity());
   return kExitOk;
 }
 

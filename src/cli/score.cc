@@ -76,7 +76,7 @@ std::string shown_piece(const Engine& engine, TokenId id) {
 
 void print_table(const Engine& engine, const Scores& scores) {
   constexpr std::size_t kTopShown = 3;
-  fmt::print("{:>6} {:>8} {:>9}  {:<20} then likeliest (logit)\n", "pos", "id", "logprob", "token");
+  print("{:>6} {:>8} {:>9}  {:<20} then likeliest (logit)\n", "pos", "id", "logprob", "token");
   double sum = 0;
   for (std::size_t i = 0; i < scores.ids.size(); ++i) {
     if (i > 0) sum += scores.logprobs[i];
@@ -85,10 +85,10 @@ void print_table(const Engine& engine, const Scores& scores) {
       after += fmt::format("{}{} {} ({:.3f})", t == 0 ? "" : ", ", scores.top[i][t].id,
                            shown_piece(engine, scores.top[i][t].id), scores.top[i][t].logit);
     const std::string logprob = i == 0 ? "-" : fmt::format("{:.4f}", scores.logprobs[i]);
-    fmt::print("{:>6} {:>8} {:>9}  {:<20} {}\n", i, scores.ids[i], logprob, shown_piece(engine, scores.ids[i]), after);
+    print("{:>6} {:>8} {:>9}  {:<20} {}\n", i, scores.ids[i], logprob, shown_piece(engine, scores.ids[i]), after);
   }
   const double n = static_cast<double>(scores.ids.size()) - 1;
-  if (n > 0) fmt::print("mean log-probability {:.6f}, perplexity {:.4f}\n", sum / n, std::exp(-sum / n));
+  if (n > 0) print("mean log-probability {:.6f}, perplexity {:.4f}\n", sum / n, std::exp(-sum / n));
 }
 
 int run(const ScoreOptions& options) {

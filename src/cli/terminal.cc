@@ -23,6 +23,8 @@ bool use_colour() {
   return stdout_is_terminal() && term != nullptr && std::string_view(term) != "dumb";
 }
 
+void put(std::FILE* file, std::string_view text) { std::fwrite(text.data(), 1, text.size(), file); }
+
 int fail(const Error& error) {
   if (error.code == ErrorCode::cancelled) {
     note("unicorn: interrupted");
@@ -90,7 +92,7 @@ void ProgressLine::show(std::string_view text) {
   winsize size{};
   const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
   const std::size_t width = known ? size.ws_col - 1u : 79u;
-  fmt::print(stderr, "\r{}\x1b[K", text.substr(0, width));
+  put(stderr, fmt::format("\r{}\x1b[K", text.substr(0, width)));
   std::fflush(stderr);
   shown_ = true;
 }
@@ -105,7 +107,7 @@ void ProgressLine::show_bar(std::string_view label, double fraction) {
 
 void ProgressLine::clear() {
   if (!shown_) return;
-  fmt::print(stderr, "\r\x1b[K");
+  put(stderr, "\r\x1b[K");
   std::fflush(stderr);
   shown_ = false;
 }

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <cstdio>
 #include <string>
 #include <string_view>
 
@@ -23,9 +24,16 @@ bool use_colour();  // stdout is a terminal that has colours, and NO_COLOR (no-c
 int fail(const Error& error);
 int fail_usage(std::string_view message);
 
+void put(std::FILE* file, std::string_view text);  // never throws, unlike fmt::print; finish_output() tells of failures
+
+template <class... Args>
+void print(fmt::format_string<Args...> format, Args&&... args) {  // on stdout
+  put(stdout, fmt::format(format, std::forward<Args>(args)...));
+}
+
 template <class... Args>
 void note(fmt::format_string<Args...> format, Args&&... args) {  // one line on stderr
-  fmt::print(stderr, "{}\n", fmt::format(format, std::forward<Args>(args)...));
+  put(stderr, fmt::format(format, std::forward<Args>(args)...) + '\n');
 }
 
 // Writes to stdout at once. What a model says can hold anything: on a terminal, control characters are shown instead

@@ -23,8 +23,7 @@ struct TokenizeOptions {
 
 void print_table(const Tokenizer& tokenizer, std::span<const TokenId> ids) {
   for (const TokenId id : ids)
-    fmt::print("{:>8}  {}{}\n", id, dump_json(Json(tokenizer.piece_bytes(id))),
-               tokenizer.is_control(id) ? "  control" : "");
+    print("{:>8}  {}{}\n", id, dump_json(Json(tokenizer.piece_bytes(id))), tokenizer.is_control(id) ? "  control" : "");
   note("{} tokens", ids.size());
 }
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
 
 #include "core/check.h"
 
@@ -39,8 +40,12 @@ void wait_until(const std::atomic<T>& value, Done done) {
 
 ThreadPool::ThreadPool(std::size_t n_threads) : n_threads_(std::max<std::size_t>(1, n_threads)) {
   threads_.reserve(n_threads_ - 1);
-  for (std::size_t member = 1; member < n_threads_; ++member)
-    threads_.emplace_back([this, member] { worker(member); });
+  try {
+    for (std::size_t member = 1; member < n_threads_; ++member)
+      threads_.emplace_back([this, member] { worker(member); });
+  } catch (const std::system_error&) {  // a limit on processes: the pool is as large as it got
+    n_threads_ = threads_.size() + 1;
+  }
 }
 
 ThreadPool::~ThreadPool() {

@@ -15,7 +15,7 @@ namespace unicorn {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(std::size_t n_threads);  // at least 1
+  explicit ThreadPool(std::size_t n_threads);  // at least 1; fewer than asked for where the system refuses
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

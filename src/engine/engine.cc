@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <new>
+#include <set>
+#include <system_error>
 
 #include "backends/registry.h"
 #include "core/thread_pool.h"
@@ -172,7 +175,8 @@ Status Engine::Impl::load() {
   for (const WeightRef& w : plan.weights) info.n_parameters += std::uint64_t{w.n} * w.k;
   info.weight_types = describe_weights(plan);
   stats.weight_bytes = executor->weight_bytes();
-  for (const WeightRef& w : plan.weights) stats.mapped_bytes += w.use == WeightUse::rows ? w.n_bytes() : 0;
+  for (const WeightRef& w : plan.weights)
+    for (const TensorView& part : w.parts) stats.mapped_bytes += w.use == WeightUse::rows ? part.n_bytes() : 0;
   stats.kv_bytes = executor->kv_bytes();
   stats.activation_bytes = executor->activation_bytes();
   stats.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -185,7 +189,13 @@ Engine::~Engine() = default;
 Result<std::unique_ptr<Engine>> Engine::load(EngineOptions options) {
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);
-  UNICORN_TRY(impl->load());
+  try {
+    UNICORN_TRY(impl->load());
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, fmt::format("{}: memory ran out while loading", impl->options.model)};
+  } catch (const std::system_error& e) {  // threads, directories
+    return Error{ErrorCode::io, fmt::format("{}: {}", impl->options.model, e.what())};
+  }
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -221,7 +231,10 @@ Result<Sequence> Engine::new_sequence() {
 
 Status Engine::forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink, std::stop_token stop) {
   Impl& e = *impl_;
+  std::set<const Sequence*> seen;
   for (const Work& w : work) {
+    if (!seen.insert(w.sequence).second)
+      return Error{ErrorCode::invalid_argument, "a sequence appears twice in one call"};
     const std::size_t end = w.sequence->ids().size() + w.ids.size();
     if (end > e.limits.max_positions)
       return Error{ErrorCode::context_full, fmt::format("{} tokens do not fit a context of {}; raise --ctx", end, e.limits.max_positions)};

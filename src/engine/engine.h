@@ -131,8 +131,8 @@ class Engine {
   Result<Sequence> new_sequence();
 
   // Runs the work of any number of sequences in as few passes as the limits allow, and hands each wanted row's logits
-  // to `sink`. On an error, sequences keep the tokens that were finished. Errors: invalid_argument (an id outside the
-  // vocabulary), context_full, cancelled, device_lost.
+  // to `sink`. A sequence appears at most once. On an error, sequences keep the tokens that were finished. Errors:
+  // invalid_argument (an id outside the vocabulary), context_full, cancelled, device_lost.
   Status forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink, std::stop_token stop = {});
 
   // Sees every step of every pass from now on; nullptr: nobody does. For dumps and tests.

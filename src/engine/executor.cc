@@ -27,7 +27,7 @@ Result<std::unique_ptr<Executor>> Executor::create(
     bool claimed = false;
     for (const Claim& claim : device.backend->claims(plan, limits)) {
       claimed |= claim.range.begin <= p.range.begin && p.range.end <= claim.range.end;
-      if (r == 0 || fresh) x->activation_bytes_ += claim.memory_bytes;
+      if (fresh) x->activation_bytes_ += claim.memory_bytes;
     }
     if (!claimed)
       return Error{ErrorCode::unsupported, fmt::format("device '{}' cannot run steps {} to {} of this model ('{}' …)", p.device,

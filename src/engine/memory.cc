@@ -27,7 +27,12 @@ std::size_t available_memory() {
     if (key == "MemAvailable:") available = kib * 1024;
   }
   if (const std::size_t limit = read_number("/sys/fs/cgroup/memory.max"); limit > 0) {
-    const std::size_t used = read_number("/sys/fs/cgroup/memory.current");
+    // Of what the group uses, file pages can be dropped: a model that was just read is not in its own way.
+    std::size_t used = read_number("/sys/fs/cgroup/memory.current"), file = 0, value = 0;
+    std::ifstream stat("/sys/fs/cgroup/memory.stat");
+    while (stat >> key >> value)
+      if (key == "inactive_file" || key == "active_file") file += value;
+    used -= std::min(used, file);
     available = std::min(available, limit > used ? limit - used : 0);
   }
   return available;

@@ -19,11 +19,11 @@ Result<std::string> read_text(const fs::path& path) {
 Result<fs::path> gguf_in(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
     if (!name.ends_with(".gguf")) continue;
     const bool later_part = name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
-    if (!later_part) found.push_back(entry.path());
+    if (!later_part) found.push_back(entry->path());
   }
   if (found.size() == 1) return found.front();
   if (found.empty())

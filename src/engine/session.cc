@@ -154,6 +154,7 @@ Result<Generation> Session::generate(std::span<const TokenId> prompt, const Gene
     UNICORN_TRY(std::move(status));
   }
   if (!answer.finish()) g.finish = FinishReason::cancelled;
+  if (answer.stopped()) g.finish = FinishReason::stop;
   g.text = answer.take();
   return g;
 }

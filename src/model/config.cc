@@ -8,7 +8,7 @@
 namespace unicorn {
 namespace {
 
-// Φ⁻¹(0.95) as float32; the general quantile is solved below.
+// Φ⁻¹(p) by bisection.
 float normal_quantile(double p) {
   double lo = -40, hi = 40;
   for (int i = 0; i < 200; ++i) {
@@ -34,7 +34,7 @@ struct Reader {  // typed look-ups in config.json with errors that name the fiel
   }
   Result<std::uint32_t> count(std::string_view key, std::uint32_t max = 1u << 24) const {
     const auto it = json.find(key);
-    if (it == json.end() || !it->is_number_unsigned() || it->get<std::uint64_t>() > max)
+    if (it == json.end() || !it->is_number_integer() || it->get<std::int64_t>() < 0 || it->get<std::int64_t>() > max)
       return bad(key, fmt::format("a whole number up to {}", max));
     return it->get<std::uint32_t>();
   }
@@ -180,8 +180,11 @@ Status check(ModelConfig& c, std::string_view what) {
   for (const LayerConfig& l : c.layers)
     if (l.sliding && c.window == 0) return bad("sliding layers without a sliding_window");
   if (c.family == Family::gemma3n) {
-    if (c.n_streams < 1 || c.n_streams > 16) return bad(fmt::format("altup_num_inputs is {}, expected 1 to 16", c.n_streams));
+    if (c.n_streams < 2 || c.n_streams > 8)
+      return bad(fmt::format("altup_num_inputs is {}, expected 2 to 8", c.n_streams));
     if (c.ple_width == 0 || c.laurel_rank == 0 || c.n_ple_vocab == 0) return bad("a Gemma 3n size is zero");
+    if (std::uint64_t{c.ple_width} * c.layers.size() > (1u << 24) || c.laurel_rank > (1u << 20)) return bad("an absurd width");
+    if (c.small && c.small->d_ff == 0) return bad("matformer: intermediate_size is 0");
     if (c.n_kv_shared >= c.layers.size())
       return bad(fmt::format("{} of {} layers share K/V: none is left to own it", c.n_kv_shared, c.layers.size()));
     for (std::uint32_t l = c.first_shared(); l < c.n_layers(); ++l) {
@@ -226,8 +229,6 @@ Result<ModelConfig> config_from_hf(const Json& root, std::string_view what) {
   UNICORN_ASSIGN(c.window, r.count_or("sliding_window", is_3n ? 512 : 4096));
   UNICORN_ASSIGN(c.rms_eps, r.number_or("rms_norm_eps", 1e-6f));
   UNICORN_ASSIGN(c.final_softcap, r.number_or("final_logit_softcapping", is_3n && !json.contains("final_logit_softcapping") ? 30.0f : 0.0f));
-  for (const char* key : {"attn_logit_softcapping"})
-    if (r.has(key)) return Error{ErrorCode::unsupported, fmt::format("{}: {} is not supported", what, key)};
   if (r.has("hidden_activation") && json["hidden_activation"] != "gelu_pytorch_tanh")
     return r.bad("hidden_activation", "gelu_pytorch_tanh");
   if (r.has("use_bidirectional_attention") && json["use_bidirectional_attention"] == true)

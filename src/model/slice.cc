@@ -55,6 +55,7 @@ Result<Choice> parse(const ModelConfig& c, std::string_view spec) {
   }
   std::string_view key;
   std::vector<std::uint32_t> list;
+  std::vector<std::pair<std::uint32_t, std::pair<std::uint32_t, std::uint32_t>>> at_layers;  // width, range
   std::string_view rest = spec;
   while (!rest.empty()) {
     const std::size_t comma = rest.find(',');
@@ -74,20 +75,22 @@ Result<Choice> parse(const ModelConfig& c, std::string_view spec) {
       if (!width || *width == 0) return invalid(spec, fmt::format("'{}' is not a width", item));
       if (at == std::string_view::npos) {
         list.push_back(*width);
-        if (list.size() == 1) std::fill(choice.widths.begin(), choice.widths.end(), *width);
       } else {
         const auto range = parse_range(item.substr(at + 1), n);
         if (!range) return invalid(spec, fmt::format("'{}' names no layers below {}", item, n));
-        for (std::uint32_t l = range->first; l <= range->second; ++l) choice.widths[l] = *width;
+        at_layers.push_back({*width, *range});
       }
     } else {
       return invalid(spec, "expected full, e2b, small, or ffn=… and skip=… (for example ffn=8192,skip=20-24)");
     }
   }
+  if (list.size() == 1) std::fill(choice.widths.begin(), choice.widths.end(), list[0]);
   if (list.size() > 1) {
     if (list.size() != n) return invalid(spec, fmt::format("{} widths for {} layers; give one, or one per layer of the file", list.size(), n));
     choice.widths = list;
   }
+  for (const auto& [width, range] : at_layers)
+    for (std::uint32_t l = range.first; l <= range.second; ++l) choice.widths[l] = width;
   return choice;
 }
 

@@ -31,7 +31,7 @@ std::vector<TokenId> bench_ids(std::size_t n, std::uint32_t n_vocab) {
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     z ^= z >> 31;
     // The tail of a multimodal vocabulary has no row in the per-layer tables: stay in the first 7/8.
-    id = static_cast<TokenId>(first + z % (std::uint64_t{n_vocab} * 7 / 8 - first));
+    id = static_cast<TokenId>(first + z % std::max<std::uint64_t>(1, std::uint64_t{n_vocab} * 7 / 8 - first));
   }
   return ids;
 }

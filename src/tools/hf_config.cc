@@ -45,16 +45,16 @@ Json hugging_face_config(const ModelConfig& c, bool multimodal) {
   text["attention_bias"] = false;
   text["attention_dropout"] = 0.0;
   text["final_logit_softcapping"] = c.final_softcap > 0 ? Json(c.final_softcap) : Json();
-  text["bos_token_id"] = 2;
-  text["eos_token_id"] = 1;
-  text["pad_token_id"] = 0;
+  text["bos_token_id"] = 2u;
+  text["eos_token_id"] = 1u;
+  text["pad_token_id"] = 0u;
   if (is_3n) {
     text["vocab_size_per_layer_input"] = c.n_ple_vocab;
     text["hidden_size_per_layer_input"] = c.ple_width;
     text["num_kv_shared_layers"] = c.n_kv_shared;
     text["laurel_rank"] = c.laurel_rank;
     text["altup_num_inputs"] = c.n_streams;
-    text["altup_active_idx"] = 0;
+    text["altup_active_idx"] = 0u;
     text["altup_coef_clip"] = 120.0;
     text["altup_correct_scale"] = c.altup_correct_scale;
     text["activation_sparsity_pattern"] = sparsity;

@@ -338,15 +338,12 @@ class Dump(CliTest):
         same = self.json("compare", self.folder / "a", self.folder / "b")
         self.assertEqual((same["compared"], same["identical"], same["first"]), (len(names), len(names), None))
 
-        # Another slice computes other numbers from some layer on.
-        done = unicorn("compare", self.folder / "a", self.folder / "c")
-        self.assertEqual(done.code, 1)
-        self.dump("c", "--weights", "q8_0")
+        self.dump("c", "--weights", "q8_0")  # other weights, other numbers
         done = unicorn("compare", self.folder / "a", self.folder / "c", "--json")
         self.assertEqual(done.code, 1, done)
         first = json.loads(done.out)["first"]
         self.assertGreater(first["max_abs_error"], 0)
-        self.assertEqual(first["tensor"] + ".npy", [d["tensor"] + ".npy" for d in json.loads(done.out)["drifts"]][0])
+        self.assertEqual(first, json.loads(done.out)["drifts"][0])
         self.assertIn(first["tensor"], unicorn("compare", self.folder / "a", self.folder / "c").out)
 
     def test_devices_agree(self):
@@ -382,7 +379,7 @@ class Rest(CliTest):
         for command in ("run", "chat", "score", "perplexity", "tokenize", "inspect", "bench", "devices", "compare"):
             with self.subTest(command=command):
                 text = self.ok(command, "--help").out
-                self.assertIn("--json" if command != "help" else "", text)
+                self.assertIn("--json", text)
                 self.assertEqual(self.ok("help", command).out, text)
                 self.assertLessEqual(max(map(len, text.splitlines())), 120)
                 self.assertTrue("Example" in text or command == "devices")

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,21 +74,27 @@ class CliTest(unittest.TestCase):
 
 
 class Terminal:
-    """The binary on a pseudo-terminal, with what it has printed so far in `text`."""
+    """The binary on a pseudo-terminal (`shell`: started from a shell on it), with what was printed so far in `text`."""
 
-    def __init__(self, *args, env=None, columns=100):
+    def __init__(self, *args, env=None, columns=100, shell=False):
         self.text = ""
         self.raw = b""
         self.seen = 0
         pid, self.fd = pty.fork()
         if pid == 0:
             os.environ.update({"TERM": "xterm", "NO_COLOR": "1", **(env or {})})
-            os.execv(BINARY, [BINARY, *map(str, args)])
+            command = [BINARY, *map(str, args)]
+            if shell:
+                os.environ["PS1"] = "$ "
+                os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+            os.execv(BINARY, command)
         self.pid = pid
         self.status = None
         import fcntl
         import struct
         import termios
+        if shell:
+            self.type(shlex.join([BINARY, *map(str, args)]) + "\n")
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
     def pump(self, seconds):

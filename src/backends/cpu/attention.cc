@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kTileQueries = 64;    // per tile: K and V are read once for all of them, q and acc fit the L2
 constexpr std::uint32_t kChunkTokens = 256;
+constexpr std::size_t kFewQueries = 8;      // below which reading K and V is the bound
 constexpr std::size_t kUnitsPerMember = 4;  // enough for members to finish together
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 
@@ -132,6 +133,9 @@ void Attention::run_chunk(const AttentionWork::Tile& tile, std::uint32_t kv_head
   std::fill_n(state, n_queries, kNone);
   std::fill_n(state + n_queries, n_queries * (d + 1), 0.0f);
 
+  const auto block_at = [&](std::uint32_t slot) {
+    return kv + std::size_t{block_of(segment, layer.group, slot, limits)} * 2 * half + kv_head * std::size_t{block_tokens} * n_row_bytes;
+  };
   const std::uint32_t last_block = std::min((chunk + 1) * per_chunk - 1, places[tile.n_rows - 1].slot / block_tokens);
   for (std::uint32_t b = chunk * per_chunk; b <= last_block; ++b) {
     const std::uint32_t base = b * block_tokens;
@@ -159,12 +163,23 @@ void Attention::run_chunk(const AttentionWork::Tile& tile, std::uint32_t kv_head
       }
     }
 
-    const std::byte* block = kv + std::size_t{block_of(segment, layer.group, base, limits)} * 2 * half +
-                             kv_head * std::size_t{block_tokens} * n_row_bytes;
+    const std::byte* block = block_at(base);
     const std::size_t first_key = low / 4 * 4, end_key = round_up(high, 4);  // scores are taken four keys at a time
-    for (std::size_t t = first_key; t < high; ++t) kernels.kv_load(limits.kv_dtype, block + t * n_row_bytes, s.k + t * ld, d);
+    // What few queries do with a block takes no longer than reading it: the next one is asked for row by row meanwhile.
+    const std::byte* next = n_queries <= kFewQueries && b < last_block ? block_at(base + block_tokens) : nullptr;
+    const auto ask = [&](std::size_t offset) {
+      if (next == nullptr) return;
+      for (std::size_t i = 0; i < n_row_bytes; i += 64) __builtin_prefetch(next + offset + i);
+    };
+    for (std::size_t t = first_key; t < high; ++t) {
+      ask(t * n_row_bytes);
+      kernels.kv_load(limits.kv_dtype, block + t * n_row_bytes, s.k + t * ld, d);
+    }
     for (std::size_t t = high; t < end_key; ++t) std::fill_n(s.k + t * ld, d, 0.0f);
-    for (std::size_t t = low; t < high; ++t) kernels.kv_load(limits.kv_dtype, block + half + t * n_row_bytes, s.v + t * ld, d);
+    for (std::size_t t = low; t < high; ++t) {
+      ask(half + t * n_row_bytes);
+      kernels.kv_load(limits.kv_dtype, block + half + t * n_row_bytes, s.v + t * ld, d);
+    }
     kernels.attention_block({.q = s.q,
                              .ldq = d,
                              .n_queries = n_queries,

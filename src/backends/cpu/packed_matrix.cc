@@ -152,13 +152,14 @@ constexpr std::size_t kColumnChunk = 128;
 
 // One k of a chunk: `codes` are a byte per output, 64 of which make whole pieces of every plane.
 void write_column_codes(Codes kind, const std::uint8_t* codes, std::size_t n, std::size_t n_padded, std::uint8_t* column) {
+  const std::size_t count = std::min(kColumnChunk, n_padded - n);
   const auto nibble = [&] {
-    for (std::size_t c = 0; c < kColumnChunk; c += 32)
+    for (std::size_t c = 0; c < count; c += 32)
       for (std::size_t i = 0; i < 16; ++i)
         column[(n + c) / 2 + i] = static_cast<std::uint8_t>((codes[c + i] & 15) | (codes[c + 16 + i] & 15) << 4);
   };
   const auto pair = [&](std::uint8_t* plane, int shift) {
-    for (std::size_t c = 0; c < kColumnChunk; c += 64)
+    for (std::size_t c = 0; c < count; c += 64)
       for (std::size_t i = 0; i < 16; ++i) {
         int v = 0;
         for (std::size_t p = 0; p < 4; ++p) v |= (codes[c + 16 * p + i] >> shift & 3) << (2 * p);
@@ -166,14 +167,14 @@ void write_column_codes(Codes kind, const std::uint8_t* codes, std::size_t n, st
       }
   };
   const auto bit = [&](std::uint8_t* plane, int shift) {
-    for (std::size_t c = 0; c < kColumnChunk; c += 8) {
+    for (std::size_t c = 0; c < count; c += 8) {
       int v = 0;
       for (std::size_t i = 0; i < 8; ++i) v |= (codes[c + i] >> shift & 1) << i;
       plane[(n + c) / 8] = static_cast<std::uint8_t>(v);
     }
   };
   switch (kind) {
-    case Codes::byte: std::memcpy(column + n, codes, kColumnChunk); break;
+    case Codes::byte: std::memcpy(column + n, codes, count); break;
     case Codes::nibble: nibble(); break;
     case Codes::nibble_bit: nibble(), bit(column + n_padded / 2, 4); break;
     case Codes::nibble_pair: nibble(), pair(column + n_padded / 2, 4); break;

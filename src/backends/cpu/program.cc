@@ -302,7 +302,7 @@ class Compiler {
     constexpr std::size_t kPageFloats = 4096 / sizeof(float);
     std::size_t own_floats = 0;
     for (std::size_t i : own_) own_floats += round_up(kFewRows * std::size_t{plan_.tensors[i].width}, 16);
-    p_.scratch_floats_ = std::max(kTileFloats, 2 * max_rows_ * std::lcm(p_.kernels_.n_grain, kBlock));
+    p_.scratch_floats_ = std::max(kTileFloats, 2 * max_rows_ * p_.hidden_grain());
     const std::size_t scratch = std::max(scratch_, p_.scratch_floats_);
     const std::size_t attention =
         AttentionScratch::n_floats(max_queries_, max_head_dim_, p_.limits_.kv_block_tokens);
@@ -399,7 +399,13 @@ Result<Fence> CpuProgram::submit(const Batch& batch, const Io& io, std::span<con
 }
 
 void CpuProgram::run(std::span<const Task> tasks) {
-  pool_.run([&](std::size_t member) { Worker(*this, member).run(tasks); });
+  std::uint32_t n_shared = 0;
+  pool_.run([&](std::size_t member) {
+    Worker worker(*this, member);
+    worker.run(tasks);
+    if (member == 0) n_shared = worker.n_shared_tasks();
+  });
+  n_shared_tasks_ = n_shared;
 }
 
 void CpuProgram::observe(const TaskList& list, StepObserver& observer) {

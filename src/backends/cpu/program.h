@@ -7,6 +7,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "backends/cpu/kernels/element_kernels.h"
 #include "backends/cpu/tasks.h"
 #include "backends/cpu/tools.h"
+#include "backends/cpu/work_shares.h"
 #include "core/thread_pool.h"
 #include "plan/batch_rows.h"
 
@@ -81,12 +83,16 @@ class CpuProgram final : public Program {
   const RunTrace& trace() const { return trace_; }
 
  private:
+  // Columns of hidden come in whole blocks.
+  std::size_t hidden_grain() const { return std::lcm(kernels_.n_grain, kBlock); }
+
   friend class Compiler;
   friend class Scheduler;
   friend class Worker;
 
   CpuProgram(const Plan& plan, StepRange range, const Limits& limits, const KernelTable& kernels, ThreadPool& pool)
-      : plan_(plan), range_(range), limits_(limits), kernels_(kernels), elements_(element_kernels(kernels.isa)), pool_(pool) {}
+      : plan_(plan), range_(range), limits_(limits), kernels_(kernels), elements_(element_kernels(kernels.isa)), pool_(pool),
+        shares_(pool.size()) {}
 
   const TaskList& list_for(const BatchKind& kind);
   std::size_t n_rows(Rows rows) const { return rows == Rows::all ? rows_.all.size() : rows_.output.size(); }
@@ -117,6 +123,8 @@ class CpuProgram final : public Program {
   std::size_t n_attention_steps_ = 0;
   std::unique_ptr<std::atomic<std::uint32_t>[]> counters_;  // by attention step
   std::map<BatchKind, TaskList> lists_;
+  WorkShares shares_;
+  std::uint32_t n_shared_tasks_ = 0;  // so far
 
   // The batch in work.
   const Batch* batch_ = nullptr;

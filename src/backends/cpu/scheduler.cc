@@ -137,10 +137,47 @@ task::Input Scheduler::read_input(const Input& in) {
   return in.task;
 }
 
+// What a grain of a weight costs: the bytes it reads where few rows make memory the bound, else its multiply-adds, of
+// which a register of floats holds a quarter of what it holds of int8.
+double Scheduler::cost_of_grain(const PackedMatrix& w) const {
+  const bool few = repeats();
+  return few ? static_cast<double>(row_bytes(w.dtype(), w.k())) : static_cast<double>(w.k()) * (reads_blocks(w) ? 1 : 4);
+}
+
+// Equal shares of `weights`, whose grains are counted through. Eight pieces a share: fine enough for members to finish
+// within a few percent of one another, coarse enough to read memory in long runs. max_grains: of a piece.
+task::Shares Scheduler::shares_of(const std::vector<const PackedMatrix*>& weights, std::size_t grain, std::size_t max_grains) const {
+  constexpr std::uint32_t kPieces = 8;
+  const std::size_t n_members = p_.pool_.size();
+  double total = 0;
+  for (const PackedMatrix* w : weights) total += static_cast<double>((w->n() + grain - 1) / grain) * cost_of_grain(*w);
+  task::Shares shares;
+  shares.first.push_back(0);
+  double done = 0;
+  std::uint32_t at = 0;
+  for (const PackedMatrix* w : weights)
+    for (std::size_t g = 0; g < (w->n() + grain - 1) / grain; ++g, ++at) {
+      while (shares.first.size() < n_members && done >= total * static_cast<double>(shares.first.size()) / static_cast<double>(n_members) - 1e-6)
+        shares.first.push_back(at);
+      done += cost_of_grain(*w);
+    }
+  while (shares.first.size() <= n_members) shares.first.push_back(at);
+  std::uint32_t largest = 1;
+  for (std::size_t t = 0; t < n_members; ++t) largest = std::max(largest, shares.first[t + 1] - shares.first[t]);
+  shares.piece = static_cast<std::uint32_t>(std::clamp<std::size_t>((largest + kPieces - 1) / kPieces, 1, max_grains));
+  return shares;
+}
+
+task::Shares Scheduler::hidden_shares(const PackedMatrix& up) const {
+  const std::size_t m = repeats() ? kFewRows : p_.max_rows(step_->rows), grain = p_.hidden_grain();
+  return shares_of({&up}, grain, std::max<std::size_t>(1, p_.scratch_floats_ / 2 / m / grain));
+}
+
 void Scheduler::product(const Input& in, const PackedMatrix* w, const Place& y, task::Then then) {
   task::Matmul m;
   m.in = read_input(in);
   m.parts = {{w, y}};
+  m.shares = shares_of({w}, p_.kernels_.n_grain);
   m.then = then;
   emit(std::move(m), false);
 }
@@ -149,7 +186,12 @@ void Scheduler::add(const op::Matmul& o) {
   const bool blocks = std::any_of(o.parts.begin(), o.parts.end(), [&](const op::MatmulPart& p) { return reads_blocks(*matrix(p.w)); });
   task::Matmul m;
   m.in = read_input(input(operand(o.x), o.x.width, blocks));
-  for (const op::MatmulPart& part : o.parts) m.parts.push_back({matrix(part.w), write_shared(part.y, Split::free)});
+  std::vector<const PackedMatrix*> weights;
+  for (const op::MatmulPart& part : o.parts) {
+    m.parts.push_back({matrix(part.w), write_shared(part.y, Split::free)});
+    weights.push_back(matrix(part.w));
+  }
+  m.shares = shares_of(weights, p_.kernels_.n_grain);
   emit(std::move(m), false);
 }
 
@@ -163,9 +205,8 @@ void Scheduler::add(const op::Logits& o) {
 void Scheduler::add(const op::Ffn& o) {
   const PackedMatrix *gate = matrix(o.gate), *up = matrix(o.up), *down = matrix(o.down);
   Operand hidden = scratch(p_.shared_.hidden, Extra::hidden);
-  // With many rows, who makes a tile of hidden makes its blocks too. With few, a pass over the row by everyone is less
-  // than the barrier would cost.
-  const bool as_blocks = !repeats() && reads_blocks(*down);
+  // Who makes a tile of hidden makes its blocks, too; but the survivors of a sparse row fall where they like.
+  const bool as_blocks = reads_blocks(*down) && !(repeats() && o.sparsity_z);
   const auto destination = [&](const Place& place) {
     if (as_blocks) use(memory_of(Extra::blocks0, SharedMemory::kHiddenBlocks), Split::free, true);
     return task::Hidden{place, as_blocks, SharedMemory::kHiddenBlocks};
@@ -173,7 +214,7 @@ void Scheduler::add(const op::Ffn& o) {
   const Input in = input(operand(o.x), o.x.width, reads_blocks(*gate) || reads_blocks(*up));
   use(hidden.memory, Split::free, true);
   if (!o.sparsity_z) {
-    emit(task::GateUp{read_input(in), gate, up, destination(hidden.place)}, false);
+    emit(task::GateUp{read_input(in), gate, up, hidden_shares(*up), destination(hidden.place)}, false);
   } else {
     product(in, gate, hidden.place);
     const task::Cut cut{hidden.place, o.d_ff, *o.sparsity_z, o.sample_std};
@@ -186,7 +227,7 @@ void Scheduler::add(const op::Ffn& o) {
       emit(cut, false);
     }
     use(hidden.memory, Split::free, true);
-    emit(task::CutUp{read_input(in), up, cut, destination(hidden.place), repeats()}, false);
+    emit(task::CutUp{read_input(in), up, hidden_shares(*up), cut, destination(hidden.place), repeats()}, false);
   }
   const Input down_in = as_blocks ? Input{{hidden.place, o.d_ff, SharedMemory::kHiddenBlocks, false}, hidden, true}
                                   : input(hidden, o.d_ff, reads_blocks(*down), true);

@@ -61,6 +61,9 @@ class Scheduler {
   };
   Input input(const Operand& x, std::size_t k, bool as_blocks, bool hidden = false);
   task::Input read_input(const Input& in);
+  double cost_of_grain(const PackedMatrix& w) const;
+  task::Shares shares_of(const std::vector<const PackedMatrix*>& weights, std::size_t grain, std::size_t max_grains = SIZE_MAX) const;
+  task::Shares hidden_shares(const PackedMatrix& up) const;
   void product(const Input& in, const PackedMatrix* w, const Place& y, task::Then then = {});
   const PackedMatrix* matrix(WeightId id) const { return p_.weights_[index(id)]->packed(); }
   const float* vector(WeightId id) const { return id == kNoWeight ? nullptr : p_.weights_[index(id)]->vector(); }

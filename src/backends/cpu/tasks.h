@@ -28,6 +28,8 @@ struct Place {
 
 namespace task {
 
+// kByRows: the work on a row reads and writes that row alone (TakeRows: reads one of another domain).
+
 struct Barrier {
   static constexpr std::string_view kName = "barrier";
 };
@@ -37,6 +39,7 @@ struct Angles {
 };
 
 struct Embed {
+  static constexpr bool kByRows = true;
   const CpuWeight* table;
   float scale;
   Place out;
@@ -44,35 +47,41 @@ struct Embed {
 };
 
 struct CopyRows {
+  static constexpr bool kByRows = true;
   static constexpr std::string_view kName = "copy_rows";
   Place from, to;
   std::size_t width;
 };
 
 struct TakeRows {  // output row i is row output_rows[i]
+  static constexpr bool kByRows = true;
   Place from, to;
   std::size_t width;
 };
 
 struct Norm {
+  static constexpr bool kByRows = true;
   Place x, out;
   const float* w;
   std::size_t group, width;
 };
 
 struct AddNorm {
+  static constexpr bool kByRows = true;
   Place x, h, x_out, out;
   const float *post, *next;
   std::size_t width;
 };
 
 struct NormRope {
+  static constexpr bool kByRows = true;
   Place x, out;
   const float* w;
   std::size_t n_heads, head_dim, rope;
 };
 
 struct PleCombine {
+  static constexpr bool kByRows = true;
   Place projected, rows, out;
   const float* w;
   std::size_t group, width;
@@ -80,29 +89,34 @@ struct PleCombine {
 };
 
 struct AltupInit {
+  static constexpr bool kByRows = true;
   Place e, projected, streams;
   std::size_t n_streams, d;
 };
 
 struct AltupPredict {
+  static constexpr bool kByRows = true;
   Place streams, predicted, normed;
   const float *router, *coefs, *next_norm;
   std::size_t n_streams, n_predicted, d;
 };
 
 struct LaurelMerge {
+  static constexpr bool kByRows = true;
   Place active, o, x, laurel, out, normed;
   const float *post_attn, *post_laurel, *ffn_norm;
   std::size_t d;
 };
 
 struct AltupCorrect {
+  static constexpr bool kByRows = true;
   Place h, residual, predicted, streams, gate_in;
   const float *post_ffn, *router, *coefs, *correct_scale;
   std::size_t n_streams, d;
 };
 
 struct AddToStreams {
+  static constexpr bool kByRows = true;
   static constexpr std::string_view kName = "add_to_streams";  // streams 1 … += rms(h, w)
   Place h, streams;
   const float* w;
@@ -110,12 +124,14 @@ struct AddToStreams {
 };
 
 struct AltupMerge {
+  static constexpr bool kByRows = true;
   Place streams, projected, out;
   const float* w;
   std::size_t n_streams, d;
 };
 
 struct Quantise {
+  static constexpr bool kByRows = true;
   static constexpr std::string_view kName = "quantise";  // x → int8 blocks
   Place x;
   std::size_t k;
@@ -135,13 +151,20 @@ struct Then {  // what follows a product element by element
   Place times;  // geglu: y = gelu(y) ∘ times
 };
 
-struct Matmul {  // y = x · Wᵀ for every part
+// How members divide outputs: member t begins with grains [first[t], first[t + 1]).
+struct Shares {
+  std::vector<std::uint32_t> first;
+  std::uint32_t piece = 1;  // grains taken at a time
+};
+
+struct Matmul {  // y = x · Wᵀ for every part; the parts' grains are counted through
   struct Part {
     const PackedMatrix* w;
     Place y;
   };
   Input in;
   std::vector<Part> parts;
+  Shares shares;
   Then then;
 };
 
@@ -156,10 +179,12 @@ struct GateUp {
   static constexpr std::string_view kName = "ffn_gate_up";  // hidden = gelu(x · gateᵀ) ∘ (x · upᵀ)
   Input in;
   const PackedMatrix *gate, *up;
+  Shares shares;
   Hidden hidden;
 };
 
 struct Cut {
+  static constexpr bool kByRows = true;
   static constexpr std::string_view kName = "ffn_cut";  // gate = max(gate - cutoff, 0), cutoff = mean + z·std of the row
   Place gate;
   std::size_t width;
@@ -173,12 +198,14 @@ struct CutUp {
   static constexpr std::string_view kName = "ffn_cut_up";
   Input in;
   const PackedMatrix* up;
+  Shares shares;
   Cut cut;
   Hidden hidden;
   bool cuts;
 };
 
 struct StoreKv {
+  static constexpr bool kByRows = true;
   Place k, v;
   bool in_place;  // k and v may be overwritten
   const float* k_norm;

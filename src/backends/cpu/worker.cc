@@ -4,14 +4,14 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 
 #include "quant/block.h"
 
 namespace unicorn::cpu {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+template <class Body>
+constexpr bool kByRows = requires { std::remove_cvref_t<Body>::kByRows; };
 
 template <class Body>
 std::string_view task_name(const Body&, const Op& op) {
@@ -41,28 +41,45 @@ MatmulFn kernel_for(const KernelTable& kernels, const PackedView& w) {
 
 }  // namespace
 
+// Consecutive steps on the same rows go row by row, all of them on one row while it is in the cache, rather than step by
+// step: in prefill the streams of AltUp alone are 16 MB for each step.
 void Worker::run(std::span<const Task> tasks) {
-  const bool traced = p_.tracing_ && member_ == 0;
-  Clock::time_point start = traced ? Clock::now() : Clock::time_point{};
-  for (const Task& t : tasks) {
-    std::visit([&](const auto& o) { run(t, o); }, t.body);
-    if (!traced) continue;
-    const Clock::time_point now = Clock::now();
-    const std::string_view name = std::visit([&](const auto& o) { return task_name(o, p_.plan_.steps[t.step].op); }, t.body);
-    auto& entries = p_.trace_.entries;
-    auto it = std::find_if(entries.begin(), entries.end(), [&](const RunTrace::Entry& e) { return e.name == name; });
-    if (it == entries.end()) it = entries.insert(entries.end(), {name, 0, 0});
-    ++it->calls;
-    it->us += std::chrono::duration<double, std::micro>(now - start).count();
-    start = now;
+  tracing_ = p_.tracing_ && member_ == 0;
+  if (tracing_) last_ = std::chrono::steady_clock::now();
+  for (std::size_t i = 0; i < tasks.size();) {
+    const Task& first = tasks[i];
+    std::size_t end = i + 1;
+    if (!is_by_rows(first)) {
+      std::visit([&](const auto& o) { if constexpr (!kByRows<decltype(o)>) run(first, o); }, first.body);
+      trace(first, true);
+    } else {
+      while (end < tasks.size() && is_by_rows(tasks[end]) && tasks[end].rows == first.rows && tasks[end].repeated == first.repeated) ++end;
+      const std::size_t m = p_.n_rows(first.rows);
+      const Slice mine = first.repeated ? Slice{0, m} : slice_of(m, 1, member_, n_members_);
+      for (std::size_t row = mine.begin; row < mine.end; ++row)
+        for (const Task& t : tasks.subspan(i, end - i)) {
+          std::visit([&](const auto& o) { if constexpr (kByRows<decltype(o)>) this->row(t, o, row); }, t.body);
+          trace(t, row == mine.begin);
+        }
+    }
+    i = end;
   }
 }
 
-template <class F>
-void Worker::for_rows(const Task& t, F f) const {
-  const std::size_t m = p_.n_rows(t.rows);
-  const Slice mine = t.repeated ? Slice{0, m} : slice_of(m, 1, member_, n_members_);
-  for (std::size_t row = mine.begin; row < mine.end; ++row) f(row);
+bool Worker::is_by_rows(const Task& t) {
+  return std::visit([](const auto& o) { return kByRows<decltype(o)>; }, t.body);
+}
+
+void Worker::trace(const Task& t, bool counts) {
+  if (!tracing_) return;
+  const auto now = std::chrono::steady_clock::now();
+  const std::string_view name = std::visit([&](const auto& o) { return task_name(o, p_.plan_.steps[t.step].op); }, t.body);
+  auto& entries = p_.trace_.entries;
+  auto it = std::find_if(entries.begin(), entries.end(), [&](const RunTrace::Entry& e) { return e.name == name; });
+  if (it == entries.end()) it = entries.insert(entries.end(), {name, 0, 0});
+  it->calls += counts ? 1 : 0;
+  it->us += std::chrono::duration<double, std::micro>(now - last_).count();
+  last_ = now;
 }
 
 void Worker::run(const Task&, const task::Barrier&) { p_.pool_.barrier(); }
@@ -85,122 +102,98 @@ void Worker::run(const Task&, const task::Angles&) {
   }
 }
 
-void Worker::run(const Task& t, const task::Embed& o) {
-  for_rows(t, [&](std::size_t row) {
-    const auto id = static_cast<std::size_t>(p_.batch_->ids[batch_row(t.rows, row)]);
-    float* out = o.out.row(member_, row);
-    o.table->row(id < o.table->n() ? id : 0, out);
-    for (std::size_t i = 0; i < o.width; ++i) out[i] *= o.scale;
-  });
+void Worker::row(const Task& t, const task::Embed& o, std::size_t row) {
+  const auto id = static_cast<std::size_t>(p_.batch_->ids[batch_row(t.rows, row)]);
+  float* out = o.out.row(member_, row);
+  o.table->row(id < o.table->n() ? id : 0, out);
+  for (std::size_t i = 0; i < o.width; ++i) out[i] *= o.scale;
 }
 
-void Worker::run(const Task& t, const task::CopyRows& o) {
-  for_rows(t, [&](std::size_t row) { std::memcpy(o.to.row(member_, row), o.from.row(member_, row), o.width * sizeof(float)); });
+void Worker::row(const Task&, const task::CopyRows& o, std::size_t row) {
+  std::memcpy(o.to.row(member_, row), o.from.row(member_, row), o.width * sizeof(float));
 }
 
-void Worker::run(const Task& t, const task::TakeRows& o) {
-  for_rows(t, [&](std::size_t row) {
-    std::memcpy(o.to.row(member_, row), o.from.row(member_, p_.batch_->output_rows[row]), o.width * sizeof(float));
-  });
+void Worker::row(const Task&, const task::TakeRows& o, std::size_t row) {
+  std::memcpy(o.to.row(member_, row), o.from.row(member_, p_.batch_->output_rows[row]), o.width * sizeof(float));
 }
 
-void Worker::run(const Task& t, const task::Norm& o) {
-  for_rows(t, [&](std::size_t row) {
-    for (std::size_t c = 0; c < o.width; c += o.group)
-      p_.elements_.rms_norm(o.x.row(member_, row) + c, o.w, o.out.row(member_, row) + c, o.group, p_.plan_.rms_eps);
-  });
+void Worker::row(const Task&, const task::Norm& o, std::size_t row) {
+  for (std::size_t c = 0; c < o.width; c += o.group)
+    p_.elements_.rms_norm(o.x.row(member_, row) + c, o.w, o.out.row(member_, row) + c, o.group, p_.plan_.rms_eps);
 }
 
-void Worker::run(const Task& t, const task::AddNorm& o) {
-  for_rows(t, [&](std::size_t row) {
-    p_.elements_.add_rms_norm(o.x.row(member_, row), o.h.row(member_, row), o.post, o.next, o.x_out.row(member_, row),
-                              o.out.row(member_, row), o.width, p_.plan_.rms_eps);
-  });
+void Worker::row(const Task&, const task::AddNorm& o, std::size_t row) {
+  p_.elements_.add_rms_norm(o.x.row(member_, row), o.h.row(member_, row), o.post, o.next, o.x_out.row(member_, row),
+                            o.out.row(member_, row), o.width, p_.plan_.rms_eps);
 }
 
-void Worker::run(const Task& t, const task::NormRope& o) {
+void Worker::row(const Task& t, const task::NormRope& o, std::size_t row) {
   const RopeTable& rope = p_.ropes_[o.rope];
-  for_rows(t, [&](std::size_t row) {
-    const std::size_t at = batch_row(t.rows, row) * (o.head_dim / 2);
-    for (std::size_t c = 0; c < o.n_heads * o.head_dim; c += o.head_dim)
-      p_.elements_.norm_rope(o.x.row(member_, row) + c, o.w, rope.cos + at, rope.sin + at, o.out.row(member_, row) + c,
-                             o.head_dim, p_.plan_.rms_eps);
-  });
+  const std::size_t at = batch_row(t.rows, row) * (o.head_dim / 2);
+  for (std::size_t c = 0; c < o.n_heads * o.head_dim; c += o.head_dim)
+    p_.elements_.norm_rope(o.x.row(member_, row) + c, o.w, rope.cos + at, rope.sin + at, o.out.row(member_, row) + c,
+                           o.head_dim, p_.plan_.rms_eps);
 }
 
-void Worker::run(const Task& t, const task::PleCombine& o) {
-  for_rows(t, [&](std::size_t row) {
-    for (std::size_t c = 0; c < o.width; c += o.group)
-      p_.elements_.ple_combine(o.projected.row(member_, row) + c, o.rows.row(member_, row) + c, o.w, o.projection_scale,
-                               o.combine_scale, o.out.row(member_, row) + c, o.group, p_.plan_.rms_eps);
-  });
+void Worker::row(const Task&, const task::PleCombine& o, std::size_t row) {
+  for (std::size_t c = 0; c < o.width; c += o.group)
+    p_.elements_.ple_combine(o.projected.row(member_, row) + c, o.rows.row(member_, row) + c, o.w, o.projection_scale,
+                             o.combine_scale, o.out.row(member_, row) + c, o.group, p_.plan_.rms_eps);
 }
 
-void Worker::run(const Task& t, const task::AltupInit& o) {
-  for_rows(t, [&](std::size_t row) {
-    p_.elements_.altup_init(o.e.row(member_, row), o.projected.row(member_, row), o.streams.row(member_, row), o.n_streams, o.d);
-  });
+void Worker::row(const Task&, const task::AltupInit& o, std::size_t row) {
+  p_.elements_.altup_init(o.e.row(member_, row), o.projected.row(member_, row), o.streams.row(member_, row), o.n_streams, o.d);
 }
 
-void Worker::run(const Task& t, const task::AltupPredict& o) {
-  for_rows(t, [&](std::size_t row) {
-    p_.elements_.altup_predict({.streams = o.streams.row(member_, row),
-                                .router = o.router,
-                                .coefs = o.coefs,
-                                .next_norm = o.next_norm,
-                                .predicted = o.predicted.row(member_, row),
-                                .normed = o.normed.row(member_, row),
-                                .n_streams = o.n_streams,
-                                .n_predicted = o.n_predicted,
-                                .d = o.d,
-                                .eps = p_.plan_.rms_eps});
-  });
+void Worker::row(const Task&, const task::AltupPredict& o, std::size_t row) {
+  p_.elements_.altup_predict({.streams = o.streams.row(member_, row),
+                              .router = o.router,
+                              .coefs = o.coefs,
+                              .next_norm = o.next_norm,
+                              .predicted = o.predicted.row(member_, row),
+                              .normed = o.normed.row(member_, row),
+                              .n_streams = o.n_streams,
+                              .n_predicted = o.n_predicted,
+                              .d = o.d,
+                              .eps = p_.plan_.rms_eps});
 }
 
-void Worker::run(const Task& t, const task::LaurelMerge& o) {
-  for_rows(t, [&](std::size_t row) {
-    p_.elements_.laurel_merge({.active = o.active.row(member_, row),
-                               .o = o.o.row(member_, row),
-                               .x = o.x.row(member_, row),
-                               .laurel = o.laurel.row(member_, row),
-                               .post_attn = o.post_attn,
-                               .post_laurel = o.post_laurel,
-                               .ffn_norm = o.ffn_norm,
-                               .out = o.out.row(member_, row),
-                               .normed = o.normed.row(member_, row),
-                               .d = o.d,
-                               .eps = p_.plan_.rms_eps});
-  });
+void Worker::row(const Task&, const task::LaurelMerge& o, std::size_t row) {
+  p_.elements_.laurel_merge({.active = o.active.row(member_, row),
+                             .o = o.o.row(member_, row),
+                             .x = o.x.row(member_, row),
+                             .laurel = o.laurel.row(member_, row),
+                             .post_attn = o.post_attn,
+                             .post_laurel = o.post_laurel,
+                             .ffn_norm = o.ffn_norm,
+                             .out = o.out.row(member_, row),
+                             .normed = o.normed.row(member_, row),
+                             .d = o.d,
+                             .eps = p_.plan_.rms_eps});
 }
 
-void Worker::run(const Task& t, const task::AltupCorrect& o) {
-  for_rows(t, [&](std::size_t row) {
-    p_.elements_.altup_correct({.h = o.h.row(member_, row),
-                                .residual = o.residual.row(member_, row),
-                                .predicted = o.predicted.row(member_, row),
-                                .post_ffn = o.post_ffn,
-                                .router = o.router,
-                                .coefs = o.coefs,
-                                .correct_scale = o.correct_scale,
-                                .streams = o.streams.row(member_, row),
-                                .gate_in = o.gate_in.row(member_, row),
-                                .n_streams = o.n_streams,
-                                .d = o.d,
-                                .eps = p_.plan_.rms_eps});
-  });
+void Worker::row(const Task&, const task::AltupCorrect& o, std::size_t row) {
+  p_.elements_.altup_correct({.h = o.h.row(member_, row),
+                              .residual = o.residual.row(member_, row),
+                              .predicted = o.predicted.row(member_, row),
+                              .post_ffn = o.post_ffn,
+                              .router = o.router,
+                              .coefs = o.coefs,
+                              .correct_scale = o.correct_scale,
+                              .streams = o.streams.row(member_, row),
+                              .gate_in = o.gate_in.row(member_, row),
+                              .n_streams = o.n_streams,
+                              .d = o.d,
+                              .eps = p_.plan_.rms_eps});
 }
 
-void Worker::run(const Task& t, const task::AddToStreams& o) {
-  for_rows(t, [&](std::size_t row) {
-    p_.elements_.add_norm(o.h.row(member_, row), o.w, o.streams.row(member_, row) + o.d, o.n_streams - 1, o.d, p_.plan_.rms_eps);
-  });
+void Worker::row(const Task&, const task::AddToStreams& o, std::size_t row) {
+  p_.elements_.add_norm(o.h.row(member_, row), o.w, o.streams.row(member_, row) + o.d, o.n_streams - 1, o.d, p_.plan_.rms_eps);
 }
 
-void Worker::run(const Task& t, const task::AltupMerge& o) {
-  for_rows(t, [&](std::size_t row) {
-    p_.elements_.altup_merge(o.streams.row(member_, row), o.projected.row(member_, row), o.w, o.out.row(member_, row),
-                             o.n_streams, o.d, p_.plan_.rms_eps);
-  });
+void Worker::row(const Task&, const task::AltupMerge& o, std::size_t row) {
+  p_.elements_.altup_merge(o.streams.row(member_, row), o.projected.row(member_, row), o.w, o.out.row(member_, row),
+                           o.n_streams, o.d, p_.plan_.rms_eps);
 }
 
 // ---- matrix products ----
@@ -210,10 +203,8 @@ ActivationView Worker::view(const task::Input& in, std::size_t m) const {
   return rows.view(in.x.row(member_, 0), in.x.ld, m, in.k);
 }
 
-void Worker::run(const Task& t, const task::Quantise& o) {
-  const std::size_t m = p_.n_rows(t.rows);
-  const Slice mine = t.repeated ? Slice{0, m} : slice_of(m, 1, member_, n_members_);
-  if (mine.begin < mine.end) p_.kernels_.quantise_rows(view({o.x, o.k, o.buffer, t.repeated}, m), mine.begin, mine.end);
+void Worker::row(const Task& t, const task::Quantise& o, std::size_t row) {
+  p_.kernels_.quantise_rows(view({o.x, o.k, o.buffer, t.repeated}, p_.n_rows(t.rows)), row, row + 1);
 }
 
 void Worker::then(const task::Then& then, const Place& y, std::size_t m, std::size_t begin, std::size_t end) const {
@@ -227,40 +218,45 @@ void Worker::then(const task::Then& then, const Place& y, std::size_t m, std::si
   }
 }
 
-// The parts' bytes, laid end to end, are cut into equal shares; a member takes the grains that begin in its own.
+template <class F>
+void Worker::for_grains(const task::Shares& shares, F f) {
+  ++n_shared_tasks_;
+  const auto n_pieces = [&](std::size_t owner) {
+    return (shares.first[owner + 1] - shares.first[owner] + shares.piece - 1) / shares.piece;
+  };
+  p_.shares_.run(member_, n_shared_tasks_, n_pieces, [&](std::size_t owner, std::uint32_t piece) {
+    const std::uint32_t first = shares.first[owner] + piece * shares.piece;
+    f(first, std::min(first + shares.piece, shares.first[owner + 1]));
+  });
+}
+
 void Worker::run(const Task& t, const task::Matmul& o) {
-  const std::size_t m = p_.n_rows(t.rows);
+  const std::size_t m = p_.n_rows(t.rows), grain = p_.kernels_.n_grain;
   const ActivationView x = view(o.in, m);
-  std::size_t total = 0;
-  for (const task::Matmul::Part& part : o.parts) total += part.w->n() * row_bytes(part.w->dtype(), part.w->k());
-  const std::size_t from = total * member_ / n_members_, to = total * (member_ + 1) / n_members_;
-  std::size_t offset = 0;
-  for (const task::Matmul::Part& part : o.parts) {
-    const std::size_t n = part.w->n(), n_row_bytes = row_bytes(part.w->dtype(), part.w->k());
-    const std::size_t grain = p_.kernels_.n_grain, grain_bytes = grain * n_row_bytes;
-    const auto first_grain = [&](std::size_t at) {
-      return std::min(n, at <= offset ? 0 : (at - offset + grain_bytes - 1) / grain_bytes * grain);
-    };
-    const std::size_t begin = first_grain(from), end = first_grain(to);
-    if (begin < end) {
-      matmul(p_.kernels_, *part.w, x, part.y.row(member_, 0), part.y.ld, begin, end);
-      then(o.then, part.y, m, begin, end);
+  for_grains(o.shares, [&](std::size_t first, std::size_t last) {
+    std::size_t offset = 0;  // grains of the parts before
+    for (const task::Matmul::Part& part : o.parts) {
+      const std::size_t n = part.w->n(), n_grains = (n + grain - 1) / grain;
+      const std::size_t from = std::max(first, offset), to = std::min(last, offset + n_grains);
+      if (from < to) {
+        const std::size_t begin = (from - offset) * grain, end = std::min(n, (to - offset) * grain);
+        matmul(p_.kernels_, *part.w, x, part.y.row(member_, 0), part.y.ld, begin, end);
+        then(o.then, part.y, m, begin, end);
+      }
+      offset += n_grains;
     }
-    offset += n * n_row_bytes;
-  }
+  });
 }
 
 // hidden = gelu(g) ∘ (x · upᵀ), a tile of columns at a time so that both halves stay in the cache: g is x · gateᵀ, or
 // what the sparse gate's cut leaves (`cut` done by now, unless cutoffs are given).
 void Worker::up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate,
-                      const task::Hidden& hidden, const task::Cut* cut, const float* cutoffs) {
+                      const task::Shares& shares, const task::Hidden& hidden, const task::Cut* cut, const float* cutoffs) {
   const ActivationView x = view(in, m);
-  const std::size_t grain = std::lcm(p_.kernels_.n_grain, kBlock);
-  const Slice mine = slice_of(up.n(), grain, member_, n_members_);
-  const std::size_t tile = std::max(grain, p_.scratch_floats_ / 2 / m / grain * grain);
-  float *g = self_.scratch, *u = self_.scratch + m * tile;
-  for (std::size_t c = mine.begin; c < mine.end; c += tile) {
-    const std::size_t end = std::min(c + tile, mine.end), n = end - c;
+  const std::size_t grain = p_.hidden_grain();
+  for_grains(shares, [&](std::size_t first, std::size_t last) {
+    const std::size_t c = first * grain, end = std::min(up.n(), last * grain), n = end - c;
+    float *g = self_.scratch, *u = self_.scratch + m * n;
     const auto product = [&](const PackedMatrix& w, float* y) {
       const PackedView outputs = outputs_of(w.view(), c, end);
       kernel_for(p_.kernels_, outputs)(outputs, x, y, n, 0, n);
@@ -278,27 +274,25 @@ void Worker::up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& 
     }
     if (hidden.blocks)
       p_.kernels_.quantise_columns(p_.shared_.blocks[hidden.buffer].view(nullptr, 0, m, up.n()), g, n, c / kBlock, end / kBlock);
-  }
+  });
 }
 
 void Worker::run(const Task& t, const task::GateUp& o) {
-  up_tiles(o.in, p_.n_rows(t.rows), *o.up, o.gate, o.hidden, nullptr, nullptr);
+  up_tiles(o.in, p_.n_rows(t.rows), *o.up, o.gate, o.shares, o.hidden, nullptr, nullptr);
 }
 
-void Worker::run(const Task& t, const task::Cut& o) {
-  for_rows(t, [&](std::size_t row) {
-    float* g = o.gate.row(member_, row);
-    p_.elements_.cut(g, p_.elements_.gaussian_cutoff(g, o.width, o.z, o.sample_std), g, o.width);
-  });
+void Worker::row(const Task&, const task::Cut& o, std::size_t row) {
+  float* g = o.gate.row(member_, row);
+  p_.elements_.cut(g, p_.elements_.gaussian_cutoff(g, o.width, o.z, o.sample_std), g, o.width);
 }
 
 void Worker::run(const Task& t, const task::CutUp& o) {
   const std::size_t m = p_.n_rows(t.rows);
-  if (!o.cuts) return up_tiles(o.in, m, *o.up, nullptr, o.hidden, &o.cut, nullptr);
+  if (!o.cuts) return up_tiles(o.in, m, *o.up, nullptr, o.shares, o.hidden, &o.cut, nullptr);
   float cutoffs[kFewRows] = {};
   for (std::size_t row = 0; row < m; ++row)
     cutoffs[row] = p_.elements_.gaussian_cutoff(o.cut.gate.row(member_, row), o.cut.width, o.cut.z, o.cut.sample_std);
-  if (o.up->layout() != Layout::rows) return up_tiles(o.in, m, *o.up, nullptr, o.hidden, &o.cut, cutoffs);
+  if (o.up->layout() != Layout::rows) return up_tiles(o.in, m, *o.up, nullptr, o.shares, o.hidden, &o.cut, cutoffs);
   for (std::size_t row = 0; row < m; ++row) {
     ActivationView x = view(o.in, m);
     if (m > 1) {  // a row of its own: blocks of several rows lie interleaved
@@ -361,12 +355,9 @@ void Worker::store_kv(const task::StoreKv& o, const RowPlace& place, std::size_t
   encode(v, at + half);
 }
 
-void Worker::run(const Task& t, const task::StoreKv& o) {
-  const std::span<const RowPlace> rows = places(t.rows);
-  for_rows(t, [&](std::size_t row) {
-    for (std::uint32_t h = 0; h < p_.plan_.kv_layers[o.kv_layer].n_kv_heads; ++h)
-      store_kv(o, rows[row], row, batch_row(t.rows, row), h);
-  });
+void Worker::row(const Task& t, const task::StoreKv& o, std::size_t row) {
+  for (std::uint32_t h = 0; h < p_.plan_.kv_layers[o.kv_layer].n_kv_heads; ++h)
+    store_kv(o, places(t.rows)[row], row, batch_row(t.rows, row), h);
 }
 
 void Worker::run(const Task& t, const task::Attend& o) {

@@ -155,6 +155,63 @@ TEST_P(Matmul, EveryIsaAgreesWithDoubleSums) {
   }
 }
 
+// x with most k at zero, some blocks and one row wholly so, as a sparse FFN's hidden row is.
+std::vector<float> sparse_rows(std::size_t m, std::size_t k, std::uint64_t seed) {
+  RandomBits random(seed);
+  std::vector<float> x(m * k, 0.0f);
+  for (std::size_t r = 0; r < m; ++r)
+    for (std::size_t i = 0; i < k; ++i)
+      if (r != 1 && random.next() % 20 == 0) x[r * k + i] = random.normal();
+  return x;
+}
+
+TEST_P(Matmul, OtherLayoutsGiveTheSameBits) {
+  const DType dtype = GetParam();
+  ThreadPool pool(2);
+  for (const auto [n, k] : extents(dtype)) {
+    SCOPED_TRACE(testing::Message() << "n " << n << " k " << k);
+    const RandomWeights weights = random_weights(dtype, n, k, 4);
+    auto panels = PackedMatrix::pack(weights.ref(), pool);
+    auto rows = PackedMatrix::pack(weights.ref(), pool, {}, Layout::rows);
+    auto columns = PackedMatrix::pack(weights.ref(), pool, {}, Layout::columns);
+    ASSERT_TRUE(panels.ok() && rows.ok() && columns.ok());
+    std::vector<float> want_row(k), got_row(k);
+    for (std::size_t i = 0; i < n; i += 5) {
+      decode_row(dtype, weights.row(i), want_row.data(), k);
+      for (const PackedMatrix* w : {&*rows, &*columns}) {
+        w->decode_row(i, got_row.data());
+        ASSERT_TRUE(same_bits(want_row.data(), got_row.data(), k)) << "row " << i;
+      }
+    }
+    std::vector<std::uint32_t> chosen;
+    for (std::uint32_t i = 0; i < n; i += 1 + i % 3) chosen.push_back(i);
+    std::reverse(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(chosen.size() / 2));
+
+    for (const bool sparse : {true, false}) {
+      constexpr std::size_t kRows = 9;
+      const std::vector<float> x = sparse ? sparse_rows(kRows, k, 5) : random_rows(kRows, k, 5);
+      for (const KernelTable* kernels : runnable_kernel_tables()) {
+        SCOPED_TRACE(testing::Message() << kernels->name << (sparse ? " sparse" : " dense"));
+        const std::vector<float> want = run(*kernels, *panels, x, kRows);
+        for (const std::size_t m : {1u, 2u, 4u, 9u}) {
+          EXPECT_TRUE(same_bits(run(*kernels, *rows, x, m).data(), want.data(), m * n)) << "rows, m " << m;
+          EXPECT_TRUE(same_bits(run(*kernels, *columns, x, m).data(), want.data(), m * n)) << "columns, m " << m;
+        }
+        EXPECT_TRUE(same_bits(run(*kernels, *columns, x, 3, 16).data(), want.data(), 3 * n)) << "columns, split";
+
+        const ActivationRows buffer(*kernels, 1, k);
+        const ActivationView v = buffer.view(x.data(), k, 1, k);
+        if (is_quantised(dtype)) kernels->quantise_rows(v, 0, 1);
+        std::vector<float> y(chosen.size() + 1, -7777.0f);
+        kernels->matmul_rows[static_cast<std::size_t>(dtype)](rows->view(), v, chosen.data(), chosen.size(), y.data());
+        for (std::size_t i = 0; i < chosen.size(); ++i)
+          ASSERT_TRUE(same_bits(&y[i], &want[chosen[i]], 1)) << "chosen row " << chosen[i];
+        EXPECT_EQ(y.back(), -7777.0f);
+      }
+    }
+  }
+}
+
 std::string dtype_test_name(const testing::TestParamInfo<DType>& info) { return std::string(dtype_name(info.param)); }
 
 INSTANTIATE_TEST_SUITE_P(AllDTypes, Matmul,
