@@ -43,7 +43,8 @@ class Bench {
     limits_.max_sequences = static_cast<std::uint32_t>(o_.sequences);
     limits_.max_positions = static_cast<std::uint32_t>(o_.depth + o_.prefill + o_.decode + 1);
     limits_.kv_dtype = dtype_from_name(o_.kv).value_or(DType::f16);
-    limits_.kv_blocks = kv_blocks_needed(plan_, limits_.max_positions, limits_.max_rows, limits_.max_sequences, limits_.kv_block_tokens);
+    limits_.kv_blocks = kv_blocks_needed(plan_, limits_.max_positions, limits_.max_rows, limits_.max_sequences,
+                                         limits_.kv_block_tokens);
     Placement placement;
     placement.tensors.resize(plan_.tensors.size());
     placement.kv.resize(plan_.kv_layers.size());
@@ -59,11 +60,15 @@ class Bench {
       return Ok{};
     };
     for (TensorId id : {plan_.hidden, plan_.logits})
-      UNICORN_TRY(buffer(placement.tensors[index(id)], limits_.max_output_rows * std::size_t{plan_.tensors[index(id)].width} * sizeof(float)));
+      UNICORN_TRY(buffer(placement.tensors[index(id)],
+                         limits_.max_output_rows * std::size_t{plan_.tensors[index(id)].width} * sizeof(float)));
     for (std::size_t l = 0; l < plan_.kv_layers.size(); ++l)
-      UNICORN_TRY(buffer(placement.kv[l], limits_.kv_blocks[plan_.kv_layers[l].group] * kv_block_bytes(plan_.kv_layers[l], limits_)));
-    UNICORN_ASSIGN(program_, backend_->compile(plan_, {0, static_cast<std::uint32_t>(plan_.steps.size())}, limits_, placement));
-    fmt::print("{}\n{}\nloaded in {:.2f} s\n", files_->path.string(), backend_->info().description, seconds_since(start));
+      UNICORN_TRY(buffer(placement.kv[l],
+                         limits_.kv_blocks[plan_.kv_layers[l].group] * kv_block_bytes(plan_.kv_layers[l], limits_)));
+    UNICORN_ASSIGN(program_,
+                   backend_->compile(plan_, {0, static_cast<std::uint32_t>(plan_.steps.size())}, limits_, placement));
+    fmt::print("{}\n{}\nloaded in {:.2f} s\n", files_->path.string(), backend_->info().description,
+               seconds_since(start));
     pool_ = KvPool(plan_, limits_);
     for (std::size_t rep = 0; rep < o_.reps; ++rep) {
       cpu::set_tracing(*program_, o_.trace && rep + 1 == o_.reps);
@@ -81,7 +86,8 @@ class Bench {
       UNICORN_TRY(table->reserve(pos, pos + n));
       const auto row = static_cast<std::uint32_t>(ids.size());
       segments.push_back({row, static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(pos), table->view(), {}});
-      for (std::size_t i = 0; i < n; ++i) ids.push_back(static_cast<TokenId>((pos + i) * 7919 % 200000 % plan_.n_vocab));
+      for (std::size_t i = 0; i < n; ++i)
+        ids.push_back(static_cast<TokenId>((pos + i) * 7919 % 200000 % plan_.n_vocab));
       if (output) outputs.push_back(row + static_cast<std::uint32_t>(n) - 1);
     }
     UNICORN_ASSIGN(const Fence fence, program_->submit({segments, ids, outputs}, {}, {}));
@@ -107,7 +113,8 @@ class Bench {
       const auto start = Clock::now();
       UNICORN_TRY(prefill(o_.depth, o_.prefill));
       const double s = seconds_since(start);
-      fmt::print("prefill {:5} at {:5}  {:9.2f} t/s\n", o_.prefill, o_.depth, static_cast<double>(o_.prefill) * n_tokens / s);
+      fmt::print("prefill {:5} at {:5}  {:9.2f} t/s\n", o_.prefill, o_.depth,
+                 static_cast<double>(o_.prefill) * n_tokens / s);
       if (last) print(before, 1);
       for (auto& table : tables_) table->truncate(o_.depth);
     }
@@ -137,7 +144,8 @@ class Bench {
     std::sort(now.begin(), now.end(), [](const auto& a, const auto& b) { return a.us > b.us; });
     for (const auto& e : now)
       if (e.calls > 0)
-        fmt::print("  {:18} {:8.1f} calls {:12.1f} us {:6.2f} %\n", e.name, static_cast<double>(e.calls) / per, e.us / per, 100 * e.us / total);
+        fmt::print("  {:18} {:8.1f} calls {:12.1f} us {:6.2f} %\n", e.name, static_cast<double>(e.calls) / per,
+                   e.us / per, 100 * e.us / total);
   }
 
   Options o_;

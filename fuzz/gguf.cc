@@ -1,11 +1,12 @@
 // Any bytes as a GGUF file: a refusal or a table whose views lie inside the bytes, and a model config made of it.
+#include "formats/gguf.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "core/check.h"
-#include "formats/gguf.h"
 #include "model/config.h"
 #include "quant/block.h"
 

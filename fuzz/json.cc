@@ -1,5 +1,7 @@
 // Any text as JSON: a short, printable refusal, or a value that is written and read back unchanged, and a model config
 // made of it.
+#include "core/json.h"
+
 #include <simdjson.h>
 
 #include <cstddef>
@@ -7,7 +9,6 @@
 #include <string_view>
 
 #include "core/check.h"
-#include "core/json.h"
 #include "model/config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,11 +1,12 @@
 // Any bytes as a safetensors file: a refusal or a table whose views lie inside the bytes.
+#include "formats/safetensors.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "core/check.h"
-#include "formats/safetensors.h"
 #include "quant/block.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

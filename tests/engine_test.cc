@@ -54,7 +54,8 @@ std::vector<float> last_logits(Engine& engine, std::span<const TokenId> ids) {
   UNICORN_CHECK_MSG(s.ok(), s.error().message);
   std::vector<float> logits;
   const Work work{&*s, ids, Outputs::last};
-  const Status status = engine.forward({&work, 1}, [&](const RowOutput& row) { logits.assign(row.logits.begin(), row.logits.end()); });
+  const Status status =
+      engine.forward({&work, 1}, [&](const RowOutput& row) { logits.assign(row.logits.begin(), row.logits.end()); });
   UNICORN_CHECK_MSG(status.ok(), status.error().message);
   return logits;
 }
@@ -66,7 +67,10 @@ TEST(Session, AnswersAndStopsAtTheEndOfTheTurn) {
   const auto prompt = engine->chat_prompt(messages);
   ASSERT_TRUE(prompt.ok());
   std::string streamed;
-  const auto g = session.generate(*prompt, greedy(100), [&](std::string_view text) { streamed += text; return true; });
+  const auto g = session.generate(*prompt, greedy(100), [&](std::string_view text) {
+    streamed += text;
+    return true;
+  });
   ASSERT_TRUE(g.ok()) << g.error().message;
   EXPECT_EQ(g->text, "Hello! I am a very small demo model. Ask me what a word means, or give me a small sum.");
   EXPECT_EQ(streamed, g->text);
@@ -170,7 +174,8 @@ TEST(Session, BadRequestsAreErrors) {
   GenerateOptions o = greedy(1);
   o.sampling.top_p = 2;
   EXPECT_FALSE(session.generate(some_ids(3), o).ok());
-  EXPECT_TRUE(session.generate(std::vector<TokenId>{2, 8255}, greedy(1)).ok()) << "the embedding's last row is a token like any other";
+  EXPECT_TRUE(session.generate(std::vector<TokenId>{2, 8255}, greedy(1)).ok())
+      << "the embedding's last row is a token like any other";
 }
 
 TEST(Engine, TheSameRowHasTheSameBits) {
@@ -213,11 +218,15 @@ TEST(Engine, SixteenSequencesAnswerAsOneDoes) {
   std::vector<Work> work;
   for (std::size_t i = 0; i < 16; ++i) work.push_back({&sequences[i], prompts[i], Outputs::last});
   std::size_t n = 0;
-  ASSERT_TRUE(engine->forward(work, [&](const RowOutput& row) {
-    EXPECT_TRUE(std::equal(row.logits.begin(), row.logits.end(), alone[row.work].begin())) << "sequence " << row.work;
-    EXPECT_EQ(row.pos, prompts[row.work].size() - 1);
-    ++n;
-  }).ok());
+  ASSERT_TRUE(engine
+                  ->forward(work,
+                            [&](const RowOutput& row) {
+                              EXPECT_TRUE(std::equal(row.logits.begin(), row.logits.end(), alone[row.work].begin()))
+                                  << "sequence " << row.work;
+                              EXPECT_EQ(row.pos, prompts[row.work].size() - 1);
+                              ++n;
+                            })
+                  .ok());
   EXPECT_EQ(n, 16u);
 }
 
@@ -228,7 +237,10 @@ TEST(Engine, EveryRowOnRequestEqualsTheLastRowAlone) {
   {
     Result<Sequence> s = engine->new_sequence();
     const Work work{&*s, ids, Outputs::all};
-    ASSERT_TRUE(engine->forward({&work, 1}, [&](const RowOutput& row) { rows.emplace_back(row.logits.begin(), row.logits.end()); }).ok());
+    ASSERT_TRUE(engine
+                    ->forward({&work, 1},
+                              [&](const RowOutput& row) { rows.emplace_back(row.logits.begin(), row.logits.end()); })
+                    .ok());
   }
   ASSERT_EQ(rows.size(), ids.size());
   for (std::size_t n : {1u, 77u, 150u}) EXPECT_EQ(last_logits(*engine, std::span(ids).first(n)), rows[n - 1]) << n;
@@ -239,7 +251,9 @@ TEST(Engine, TwoEnginesLiveInOneProcess) {
   const std::vector<TokenId> ids = some_ids(60);
   const std::vector<float> want_a = last_logits(*a, ids), want_b = last_logits(*b, ids);
   EXPECT_NE(want_a, want_b);
-  std::thread other([&] { for (int i = 0; i < 5; ++i) EXPECT_EQ(last_logits(*b, ids), want_b); });
+  std::thread other([&] {
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(last_logits(*b, ids), want_b);
+  });
   for (int i = 0; i < 5; ++i) EXPECT_EQ(last_logits(*a, ids), want_a);
   other.join();
 }

@@ -58,7 +58,8 @@ void print_config(const Inspection& file) {
     print("  {} AltUp streams, Laurel rank {}, per-layer embeddings of {} for {} tokens\n", m.n_streams, m.laurel_rank,
           m.ple_width, m.n_ple_vocab);
   }
-  if (m.small) unicorn::print("  slice 'small': d_ff {}, without layers {}\n", m.small->d_ff, fmt::join(m.small->skip, ","));
+  if (m.small)
+    unicorn::print("  slice 'small': d_ff {}, without layers {}\n", m.small->d_ff, fmt::join(m.small->skip, ","));
 }
 
 bool matches(const InspectOptions& options, std::string_view name) {

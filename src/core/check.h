@@ -9,16 +9,16 @@ namespace unicorn {
 
 }  // namespace unicorn
 
-#define UNICORN_CHECK(cond)                                                  \
-  do {                                                                       \
-    if (!(cond)) [[unlikely]]                                                \
-      ::unicorn::check_failed(__FILE__, __LINE__, #cond);                    \
+#define UNICORN_CHECK(cond)                               \
+  do {                                                    \
+    if (!(cond)) [[unlikely]]                             \
+      ::unicorn::check_failed(__FILE__, __LINE__, #cond); \
   } while (false)
 
-#define UNICORN_CHECK_MSG(cond, detail)                                      \
-  do {                                                                       \
-    if (!(cond)) [[unlikely]]                                                \
-      ::unicorn::check_failed(__FILE__, __LINE__, #cond, (detail));          \
+#define UNICORN_CHECK_MSG(cond, detail)                             \
+  do {                                                              \
+    if (!(cond)) [[unlikely]]                                       \
+      ::unicorn::check_failed(__FILE__, __LINE__, #cond, (detail)); \
   } while (false)
 
 #ifdef NDEBUG

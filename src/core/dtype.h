@@ -71,7 +71,7 @@ std::size_t row_bytes(DType dtype, std::size_t k);
   const std::uint32_t nan = 0x7e00u | ((magnitude >> 13) & 0x03ffu);
   const std::uint32_t small = 0u - static_cast<std::uint32_t>(magnitude < 0x38800000u);  // 2^−14
   std::uint32_t half = (denormal & small) | (normal & ~small);
-  half = magnitude >= 0x477ff000u ? 0x7c00u : half;                  // 65520 and above
+  half = magnitude >= 0x477ff000u ? 0x7c00u : half;  // 65520 and above
   half = magnitude > 0x7f800000u ? nan : half;
   return static_cast<std::uint16_t>(half | (bits >> 16 & 0x8000u));
 }

@@ -23,7 +23,7 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   // Non-blocking: a pipe is refused below, not waited for. Regular files take no notice.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return errno_error(path, "cannot open");
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) {
     Error error = errno_error(path, "cannot stat");
     ::close(fd);
@@ -76,10 +76,18 @@ void advise(std::span<const std::byte> range, Advice advice) {
   if (begin >= end) return;
   int flag = MADV_NORMAL;
   switch (advice) {
-    case Advice::sequential: flag = MADV_SEQUENTIAL; break;
-    case Advice::random_access: flag = MADV_RANDOM; break;
-    case Advice::will_need: flag = MADV_WILLNEED; break;
-    case Advice::drop: flag = MADV_DONTNEED; break;
+    case Advice::sequential:
+      flag = MADV_SEQUENTIAL;
+      break;
+    case Advice::random_access:
+      flag = MADV_RANDOM;
+      break;
+    case Advice::will_need:
+      flag = MADV_WILLNEED;
+      break;
+    case Advice::drop:
+      flag = MADV_DONTNEED;
+      break;
   }
   static_cast<void>(::madvise(reinterpret_cast<void*>(begin), end - begin, flag));
 }

@@ -7,16 +7,26 @@ namespace unicorn {
 
 std::string_view error_code_name(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return "invalid argument";
-    case ErrorCode::not_found: return "not found";
-    case ErrorCode::corrupt_file: return "corrupt file";
-    case ErrorCode::unsupported: return "unsupported";
-    case ErrorCode::out_of_memory: return "out of memory";
-    case ErrorCode::io: return "input/output error";
-    case ErrorCode::context_full: return "context full";
-    case ErrorCode::cancelled: return "cancelled";
-    case ErrorCode::timeout: return "timeout";
-    case ErrorCode::device_lost: return "device lost";
+    case ErrorCode::invalid_argument:
+      return "invalid argument";
+    case ErrorCode::not_found:
+      return "not found";
+    case ErrorCode::corrupt_file:
+      return "corrupt file";
+    case ErrorCode::unsupported:
+      return "unsupported";
+    case ErrorCode::out_of_memory:
+      return "out of memory";
+    case ErrorCode::io:
+      return "input/output error";
+    case ErrorCode::context_full:
+      return "context full";
+    case ErrorCode::cancelled:
+      return "cancelled";
+    case ErrorCode::timeout:
+      return "timeout";
+    case ErrorCode::device_lost:
+      return "device lost";
   }
   return "unknown";
 }

@@ -112,15 +112,15 @@ using Status = Result<void>;
 #define UNICORN_CONCAT(a, b) UNICORN_CONCAT_INNER(a, b)
 
 // Returns the error of `expr` (a Status or Result) from the enclosing function, if it has one.
-#define UNICORN_TRY(expr)                                                    \
-  do {                                                                       \
-    auto unicorn_try_status = (expr);                                        \
+#define UNICORN_TRY(expr)                                                       \
+  do {                                                                          \
+    auto unicorn_try_status = (expr);                                           \
     if (!unicorn_try_status.ok()) return std::move(unicorn_try_status).error(); \
   } while (false)
 
 // `UNICORN_ASSIGN(auto x, f());` declares x from f()'s value, or returns its error.
 #define UNICORN_ASSIGN(decl, expr) UNICORN_ASSIGN_INNER(UNICORN_CONCAT(unicorn_result_, __LINE__), decl, expr)
-#define UNICORN_ASSIGN_INNER(tmp, decl, expr)    \
-  auto tmp = (expr);                             \
-  if (!tmp.ok()) return std::move(tmp).error();  \
+#define UNICORN_ASSIGN_INNER(tmp, decl, expr)   \
+  auto tmp = (expr);                            \
+  if (!tmp.ok()) return std::move(tmp).error(); \
   decl = std::move(tmp).value()

@@ -69,7 +69,8 @@ MemoryNeed memory_needed(const Plan& plan, const std::vector<PlacedRange>& place
   }
   for (const KvLayer& layer : plan.kv_layers) need.kv += limits.kv_blocks[layer.group] * kv_block_bytes(layer, limits);
   for (const TensorInfo& t : plan.tensors)
-    need.activations += std::size_t{t.rows == Rows::all ? limits.max_rows : limits.max_output_rows} * t.width * sizeof(float);
+    need.activations +=
+        std::size_t{t.rows == Rows::all ? limits.max_rows : limits.max_output_rows} * t.width * sizeof(float);
   return need;
 }
 
@@ -118,9 +119,11 @@ Status Engine::Impl::choose_limits() {
   if (options.max_rows == 0 || options.max_output_rows == 0 || options.n_sequences == 0)
     return Error{ErrorCode::invalid_argument, "max_rows, max_output_rows and n_sequences must be at least 1"};
   if (!(options.kv == DType::f32 || options.kv == DType::f16 || options.kv == DType::bf16 || options.kv == DType::q8_0))
-    return Error{ErrorCode::invalid_argument, fmt::format("the KV cache can be f32, f16, bf16 or q8_0, not {}", dtype_name(options.kv))};
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("the KV cache can be f32, f16, bf16 or q8_0, not {}", dtype_name(options.kv))};
   if (config.head_dim % dtype_info(options.kv).block != 0)
-    return Error{ErrorCode::invalid_argument, fmt::format("head_dim {} does not divide into {} blocks; use --kv f16", config.head_dim, dtype_name(options.kv))};
+    return Error{ErrorCode::invalid_argument, fmt::format("head_dim {} does not divide into {} blocks; use --kv f16",
+                                                          config.head_dim, dtype_name(options.kv))};
   limits.max_rows = std::min(options.max_rows, std::max(options.n_ctx, options.n_sequences));
   limits.max_output_rows = std::min(options.max_output_rows, limits.max_rows);
   limits.max_sequences = options.n_sequences;
@@ -143,22 +146,27 @@ Status Engine::Impl::load() {
   UNICORN_TRY(choose_limits());
 
   if (options.n_threads == 0) options.n_threads = n_usable_cores();
-  if (options.device == "auto") options.device = plan.activation == Activation::bf16 ? "reference" : backend_names().front();
+  if (options.device == "auto")
+    options.device = plan.activation == Activation::bf16 ? "reference" : backend_names().front();
   UNICORN_ASSIGN(const std::vector<PlacedRange> placement, place(plan, options.device));
 
   const MemoryNeed need = memory_needed(plan, placement, limits);
   if (const std::size_t available = available_memory(); available > 0 && need.total() > available)
-    return Error{ErrorCode::out_of_memory,
-                 fmt::format("{}: needs {:.2f} GB of memory (weights {:.2f}, KV cache for {} positions {:.2f}, activations {:.2f}), "
-                             "{:.2f} GB are available; try --weights q4_0, a smaller --ctx or --slice",
-                             files.path.string(), to_gb(need.total()), to_gb(need.weights), options.n_ctx, to_gb(need.kv),
-                             to_gb(need.activations), to_gb(available))};
+    return Error{
+        ErrorCode::out_of_memory,
+        fmt::format(
+            "{}: needs {:.2f} GB of memory (weights {:.2f}, KV cache for {} positions {:.2f}, activations {:.2f}), "
+            "{:.2f} GB are available; try --weights q4_0, a smaller --ctx or --slice",
+            files.path.string(), to_gb(need.total()), to_gb(need.weights), options.n_ctx, to_gb(need.kv),
+            to_gb(need.activations), to_gb(available))};
 
   std::size_t total = 0, done = 0;
   for (const WeightRef& w : plan.weights) total += w.use == WeightUse::rows ? 0 : w.n_bytes();
   const Progress progress = [&](std::size_t bytes) {
     done += bytes;
-    return !options.progress || options.progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(std::max<std::size_t>(total, 1))));
+    return !options.progress ||
+           options.progress(
+               std::min(1.0, static_cast<double>(done) / static_cast<double>(std::max<std::size_t>(total, 1))));
   };
   const auto create_device = [&](std::string_view name) { return create_backend(name, {options.n_threads}); };
   UNICORN_ASSIGN(executor, Executor::create(plan, placement, limits, create_device, progress));
@@ -210,26 +218,31 @@ void Engine::observe(StepObserver* observer) { impl_->observer = observer; }
 
 Result<std::vector<TokenId>> Engine::prompt(std::string_view text) const {
   if (!impl_->tokenizer)
-    return Error{ErrorCode::not_found, fmt::format("{}: came without a tokenizer; pass token ids instead", impl_->info.path)};
+    return Error{ErrorCode::not_found,
+                 fmt::format("{}: came without a tokenizer; pass token ids instead", impl_->info.path)};
   return impl_->tokenizer->encode(text, {.add_bos = impl_->tokenizer->vocab().add_bos, .parse_special = true});
 }
 
 Result<std::vector<TokenId>> Engine::chat_prompt(std::span<const ChatMessage> messages) const {
   if (!impl_->tokenizer)
-    return Error{ErrorCode::not_found, fmt::format("{}: came without a tokenizer; pass token ids instead", impl_->info.path)};
+    return Error{ErrorCode::not_found,
+                 fmt::format("{}: came without a tokenizer; pass token ids instead", impl_->info.path)};
   if (!impl_->chat)
-    return Error{ErrorCode::unsupported, fmt::format("{}: its vocabulary has no turn tokens, so it cannot chat", impl_->info.path)};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: its vocabulary has no turn tokens, so it cannot chat", impl_->info.path)};
   return impl_->chat->encode(*impl_->tokenizer, {messages.begin(), messages.end()});
 }
 
 Result<Sequence> Engine::new_sequence() {
   if (impl_->n_open >= impl_->options.n_sequences)
-    return Error{ErrorCode::out_of_memory, fmt::format("all {} sequences are open already", impl_->options.n_sequences)};
+    return Error{ErrorCode::out_of_memory,
+                 fmt::format("all {} sequences are open already", impl_->options.n_sequences)};
   ++impl_->n_open;
   return Sequence(std::make_unique<Sequence::Impl>(*impl_));
 }
 
-Status Engine::forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink, std::stop_token stop) {
+Status Engine::forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink,
+                       std::stop_token stop) {
   Impl& e = *impl_;
   std::set<const Sequence*> seen;
   for (const Work& w : work) {
@@ -237,10 +250,12 @@ Status Engine::forward(std::span<const Work> work, const std::function<void(cons
       return Error{ErrorCode::invalid_argument, "a sequence appears twice in one call"};
     const std::size_t end = w.sequence->ids().size() + w.ids.size();
     if (end > e.limits.max_positions)
-      return Error{ErrorCode::context_full, fmt::format("{} tokens do not fit a context of {}; raise --ctx", end, e.limits.max_positions)};
+      return Error{ErrorCode::context_full,
+                   fmt::format("{} tokens do not fit a context of {}; raise --ctx", end, e.limits.max_positions)};
     for (TokenId id : w.ids)
       if (id < 0 || static_cast<std::uint32_t>(id) >= e.plan.n_vocab)
-        return Error{ErrorCode::invalid_argument, fmt::format("token id {} is outside the vocabulary of {}", id, e.plan.n_vocab)};
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("token id {} is outside the vocabulary of {}", id, e.plan.n_vocab)};
   }
 
   std::vector<std::size_t> done(work.size(), 0);
@@ -265,7 +280,8 @@ Status Engine::forward(std::span<const Work> work, const std::function<void(cons
       const std::size_t output_room = e.limits.max_output_rows - output_rows.size();
       std::size_t n = std::min(w.ids.size() - done[i], e.limits.max_rows - ids.size());
       if (w.outputs == Outputs::all) n = std::min(n, output_room);
-      if (w.outputs == Outputs::last && output_room == 0 && done[i] + n == w.ids.size()) n -= std::min<std::size_t>(n, 1);
+      if (w.outputs == Outputs::last && output_room == 0 && done[i] + n == w.ids.size())
+        n -= std::min<std::size_t>(n, 1);
       if (n == 0) {
         if (done[i] == w.ids.size()) continue;
         break;

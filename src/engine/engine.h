@@ -37,34 +37,34 @@ struct ChatMessage;
 enum class Precision : std::uint8_t { f32, bf16 };
 
 struct EngineOptions {
-  std::string model;                // a .gguf or .safetensors file, a Hugging Face folder; empty: the embedded demo
-  std::string slice = "full";       // MatFormer slice: full, e2b, small, "ffn=512,skip=5-9"
-  std::optional<DType> weights;     // run the weights in this type instead of the file's own
-  std::string device = "auto";      // "cpu", "reference", "reference,cpu" (layers alternate), "reference@0-3,cpu"
-  std::size_t n_threads = 0;        // 0: one per physical core
-  std::uint32_t n_ctx = 0;          // positions per sequence; 0: what the model was trained for, at most 8192
-  DType kv = DType::f16;            // f32, f16, bf16 or q8_0
+  std::string model;  // a .gguf or .safetensors file, a Hugging Face folder; empty: the embedded demo
+  std::string slice = "full";  // MatFormer slice: full, e2b, small, "ffn=512,skip=5-9"
+  std::optional<DType> weights;  // run the weights in this type instead of the file's own
+  std::string device = "auto";  // "cpu", "reference", "reference,cpu" (layers alternate), "reference@0-3,cpu"
+  std::size_t n_threads = 0;  // 0: one per physical core
+  std::uint32_t n_ctx = 0;  // positions per sequence; 0: what the model was trained for, at most 8192
+  DType kv = DType::f16;  // f32, f16, bf16 or q8_0
   Precision precision = Precision::f32;
-  std::uint32_t max_rows = 512;        // rows per pass: the prefill chunk
+  std::uint32_t max_rows = 512;  // rows per pass: the prefill chunk
   std::uint32_t max_output_rows = 32;  // rows per pass whose logits may be asked for
-  std::uint32_t n_sequences = 1;       // sequences that may be open at once
+  std::uint32_t n_sequences = 1;  // sequences that may be open at once
   // Called while weights are prepared, with the fraction done; returns false to give up (ErrorCode::cancelled).
   std::function<bool(double fraction)> progress;
 };
 
 struct ModelInfo {
   std::string path, name, family;  // "gemma3n"
-  bool is_demo = false;            // the tiny embedded demo model
+  bool is_demo = false;  // the tiny embedded demo model
   std::string slice;
   std::uint32_t n_layers = 0, d_model = 0, n_vocab = 0, n_ctx_trained = 0;
   std::uint64_t n_parameters = 0;  // of the chosen slice, tables included
-  std::string weight_types;        // "q4_0 71 %, q6_k 29 %" by bytes
+  std::string weight_types;  // "q4_0 71 %, q6_k 29 %" by bytes
 };
 
 struct LoadStats {
   double seconds = 0;
-  std::size_t weight_bytes = 0;      // prepared weights held in memory
-  std::size_t mapped_bytes = 0;      // tables read row by row from the file
+  std::size_t weight_bytes = 0;  // prepared weights held in memory
+  std::size_t mapped_bytes = 0;  // tables read row by row from the file
   std::size_t kv_bytes = 0, activation_bytes = 0;
 };
 
@@ -133,7 +133,8 @@ class Engine {
   // Runs the work of any number of sequences in as few passes as the limits allow, and hands each wanted row's logits
   // to `sink`. A sequence appears at most once. On an error, sequences keep the tokens that were finished. Errors:
   // invalid_argument (an id outside the vocabulary), context_full, cancelled, device_lost.
-  Status forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink, std::stop_token stop = {});
+  Status forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink,
+                 std::stop_token stop = {});
 
   // Sees every step of every pass from now on; nullptr: nobody does. For dumps and tests.
   void observe(StepObserver* observer);
@@ -148,19 +149,19 @@ class Engine {
 struct SamplingOptions {
   float temperature = 1.0f;  // 0: greedy
   std::uint32_t top_k = 64;  // 0: off
-  float top_p = 0.95f;       // 1: off
-  float min_p = 0.0f;        // 0: off
+  float top_p = 0.95f;  // 1: off
+  float min_p = 0.0f;  // 0: off
   float repetition_penalty = 1.0f, presence_penalty = 0.0f, frequency_penalty = 0.0f;
   std::uint32_t penalty_window = 64;  // of the latest tokens; 0: all
   std::vector<std::pair<TokenId, float>> logit_bias;  // added before everything else; -inf bans
-  std::uint64_t seed = 0;    // 0: a fresh one each time
+  std::uint64_t seed = 0;  // 0: a fresh one each time
 };
 
 struct GenerateOptions {
   std::uint32_t max_tokens = 256;
   SamplingOptions sampling;
   std::vector<std::string> stop;  // strings that end the answer; they are not part of it
-  bool ignore_eos = false;        // the tokens that end an answer are neither obeyed nor hidden
+  bool ignore_eos = false;  // the tokens that end an answer are neither obeyed nor hidden
   std::stop_token cancel;
 };
 
@@ -175,7 +176,7 @@ struct Generation {
   double prefill_s = 0, decode_s = 0;
   std::uint64_t seed = 0;
   double prefill_tps() const;  // prompt tokens computed per second
-  double decode_tps() const;   // new tokens after the first per second
+  double decode_tps() const;  // new tokens after the first per second
 };
 
 // A sequence someone holds open: prompts that share a prefix with what is cached only compute the rest.
@@ -190,7 +191,8 @@ class Session {
 
   // Generates after `prompt` (the whole of it, not only what is new). Errors: context_full when the prompt alone does
   // not fit, and those of Engine::forward.
-  Result<Generation> generate(std::span<const TokenId> prompt, const GenerateOptions& options, const TextSink& sink = {});
+  Result<Generation> generate(std::span<const TokenId> prompt, const GenerateOptions& options,
+                              const TextSink& sink = {});
 
   std::span<const TokenId> cached() const;
   void reset();

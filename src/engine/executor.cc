@@ -30,8 +30,9 @@ Result<std::unique_ptr<Executor>> Executor::create(
       if (fresh) x->activation_bytes_ += claim.memory_bytes;
     }
     if (!claimed)
-      return Error{ErrorCode::unsupported, fmt::format("device '{}' cannot run steps {} to {} of this model ('{}' …)", p.device,
-                                                       p.range.begin, p.range.end, op_name(plan.steps[p.range.begin].op))};
+      return Error{ErrorCode::unsupported,
+                   fmt::format("device '{}' cannot run steps {} to {} of this model ('{}' …)", p.device, p.range.begin,
+                               p.range.end, op_name(plan.steps[p.range.begin].op))};
     x->ranges_.push_back({&device, nullptr});
     const auto note = [&](std::vector<std::size_t>& list) {
       if (list.empty() || list.back() != r) list.push_back(r);
@@ -71,7 +72,8 @@ Result<std::unique_ptr<Executor>> Executor::create(
   };
 
   for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
-    const bool read_by_host = TensorId{static_cast<std::uint32_t>(t)} == plan.logits || TensorId{static_cast<std::uint32_t>(t)} == plan.hidden;
+    const bool read_by_host = TensorId{static_cast<std::uint32_t>(t)} == plan.logits ||
+                              TensorId{static_cast<std::uint32_t>(t)} == plan.hidden;
     if (tensor_ranges[t].empty() || (tensor_ranges[t].size() == 1 && !read_by_host)) continue;
     const TensorInfo& info = plan.tensors[t];
     const std::size_t rows = info.rows == Rows::all ? limits.max_rows : limits.max_output_rows;
@@ -82,7 +84,8 @@ Result<std::unique_ptr<Executor>> Executor::create(
     if (kv_ranges[l].empty()) continue;
     const std::size_t n_bytes = limits.kv_blocks[plan.kv_layers[l].group] * kv_block_bytes(plan.kv_layers[l], limits);
     x->kv_bytes_ += n_bytes;
-    UNICORN_ASSIGN(std::byte* const host, share(kv_ranges[l], n_bytes, [&](Device& d) -> Buffer*& { return d.placement.kv[l]; }));
+    UNICORN_ASSIGN(std::byte* const host,
+                   share(kv_ranges[l], n_bytes, [&](Device& d) -> Buffer*& { return d.placement.kv[l]; }));
     static_cast<void>(host);
   }
   for (std::size_t r = 0; r < placement.size(); ++r) {

@@ -6,7 +6,8 @@
 
 namespace unicorn {
 
-KvPool::KvPool(const Plan& plan, const Limits& limits) : free_(plan.kv_groups.size()), block_tokens_(limits.kv_block_tokens) {
+KvPool::KvPool(const Plan& plan, const Limits& limits)
+    : free_(plan.kv_groups.size()), block_tokens_(limits.kv_block_tokens) {
   for (std::size_t g = 0; g < free_.size(); ++g) {
     windows_.push_back(plan.kv_groups[g].window);
     for (std::uint32_t b = limits.kv_blocks[g]; b-- > 0;) free_[g].push_back(b);
@@ -56,7 +57,8 @@ Status KvTables::reserve(std::size_t pos, std::size_t n) {
       }
       const BlockId block = pool_->take(g);
       if (block == kNoBlock)
-        return Error{ErrorCode::context_full, fmt::format("the KV cache is full at position {}", table.size() * tokens)};
+        return Error{ErrorCode::context_full,
+                     fmt::format("the KV cache is full at position {}", table.size() * tokens)};
       table.push_back(block);
     }
   }

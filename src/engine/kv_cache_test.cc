@@ -31,10 +31,12 @@ TEST(KvTables, ASlidingGroupStaysBoundedForEveryChunking) {
     std::size_t pos = 0;
     while (pos < 1000) {
       const std::size_t n = std::min<std::size_t>(1000 - pos, 1 + random() % max_rows);
-      ASSERT_TRUE(tables.reserve(pos, pos + n).ok()) << "position " << pos << ", chunk " << n << " of at most " << max_rows;
+      ASSERT_TRUE(tables.reserve(pos, pos + n).ok())
+          << "position " << pos << ", chunk " << n << " of at most " << max_rows;
       const auto view = tables.view();
       for (std::size_t row = pos; row < pos + n; ++row)
-        for (std::size_t slot = row + 1 < 20 ? 0 : row + 1 - 20; slot <= row; ++slot) ASSERT_NE(view[0][slot / 8], kNoBlock);
+        for (std::size_t slot = row + 1 < 20 ? 0 : row + 1 - 20; slot <= row; ++slot)
+          ASSERT_NE(view[0][slot / 8], kNoBlock);
       pos += n;
     }
     EXPECT_LE(limits.kv_blocks[0], (20 + max_rows) / 8 + 2);

@@ -28,28 +28,41 @@ Result<fs::path> gguf_in(const fs::path& folder) {
   if (found.size() == 1) return found.front();
   if (found.empty())
     return Error{ErrorCode::not_found,
-                 fmt::format("{}: no model here (expected config.json with .safetensors files, or one .gguf file)", folder.string())};
-  return Error{ErrorCode::invalid_argument, fmt::format("{}: holds {} .gguf files; name one of them", folder.string(), found.size())};
+                 fmt::format("{}: no model here (expected config.json with .safetensors files, or one .gguf file)",
+                             folder.string())};
+  return Error{ErrorCode::invalid_argument,
+               fmt::format("{}: holds {} .gguf files; name one of them", folder.string(), found.size())};
 }
 
 Vocab vocab_from_gguf(const GgufFile& file, const std::vector<std::string>& tokens) {
   Vocab v;
   v.pieces = tokens;
-  if (const auto scores = file.get_numbers("tokenizer.ggml.scores"))
-    v.scores.assign(scores->begin(), scores->end());
+  if (const auto scores = file.get_numbers("tokenizer.ggml.scores")) v.scores.assign(scores->begin(), scores->end());
   v.types.assign(tokens.size(), TokenType::normal);
   if (const auto types = file.get_numbers("tokenizer.ggml.token_type"))
     for (std::size_t i = 0; i < std::min(types->size(), v.types.size()); ++i) switch (static_cast<int>((*types)[i])) {
-        case 2: v.types[i] = TokenType::unknown; break;
-        case 3: v.types[i] = TokenType::control; break;
-        case 4: v.types[i] = TokenType::user_defined; break;
-        case 5: v.types[i] = TokenType::unused; break;
-        case 6: v.types[i] = TokenType::byte; break;
-        default: break;
+        case 2:
+          v.types[i] = TokenType::unknown;
+          break;
+        case 3:
+          v.types[i] = TokenType::control;
+          break;
+        case 4:
+          v.types[i] = TokenType::user_defined;
+          break;
+        case 5:
+          v.types[i] = TokenType::unused;
+          break;
+        case 6:
+          v.types[i] = TokenType::byte;
+          break;
+        default:
+          break;
       }
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const bool special = v.types[i] == TokenType::control || v.types[i] == TokenType::unknown;
-    if (special || v.types[i] == TokenType::user_defined) v.added.push_back({static_cast<TokenId>(i), tokens[i], special});
+    if (special || v.types[i] == TokenType::user_defined)
+      v.added.push_back({static_cast<TokenId>(i), tokens[i], special});
   }
   const auto id = [&](std::string_view key) {
     const auto value = file.get_uint(key);
@@ -75,7 +88,8 @@ Result<std::optional<Vocab>> vocab_of_gguf(const GgufFile& file, const fs::path&
   if (tokens == nullptr) return std::optional<Vocab>{};
   const std::string kind(file.get_string("tokenizer.ggml.model").value_or("llama"));
   if (kind != "llama")
-    return Error{ErrorCode::unsupported, fmt::format("{}: tokenizer.ggml.model '{}' is not supported", path.string(), kind)};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: tokenizer.ggml.model '{}' is not supported", path.string(), kind)};
   return std::optional<Vocab>(vocab_from_gguf(file, *tokens));
 }
 
@@ -87,7 +101,8 @@ const TensorTable& ModelFiles::table() const {
 
 Result<ModelFiles> ModelFiles::open(const fs::path& path) {
   std::error_code error;
-  if (!fs::exists(path, error)) return Error{ErrorCode::not_found, fmt::format("{}: no such file or folder", path.string())};
+  if (!fs::exists(path, error))
+    return Error{ErrorCode::not_found, fmt::format("{}: no such file or folder", path.string())};
   fs::path at = path;
   if (fs::is_directory(path, error) && !fs::exists(path / "config.json", error)) {
     UNICORN_ASSIGN(at, gguf_in(path));
@@ -103,7 +118,8 @@ Result<ModelFiles> ModelFiles::open(const fs::path& path) {
   }
   const bool folder = fs::is_directory(at, error);
   if (!folder && !name.ends_with(".safetensors") && !name.ends_with(".json"))
-    return Error{ErrorCode::unsupported, fmt::format("{}: not a model (expected .gguf, .safetensors or a folder)", at.string())};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: not a model (expected .gguf, .safetensors or a folder)", at.string())};
   const fs::path config_path = (folder ? at : at.parent_path()) / "config.json";
   UNICORN_ASSIGN(const std::string text, read_text(config_path));
   UNICORN_ASSIGN(const Json json, parse_json(text, config_path.string()));

@@ -46,7 +46,8 @@ Result<std::vector<PlacedRange>> place(const Plan& plan, std::string_view spec) 
       const std::size_t dash = range.find('-');
       const auto first = parse_layer(range.substr(0, dash), plan.n_layers);
       const auto last = dash == std::string_view::npos ? first : parse_layer(range.substr(dash + 1), plan.n_layers);
-      if (!first || !last || *first > *last) return bad(range, fmt::format("is not a range of layers below {}", plan.n_layers));
+      if (!first || !last || *first > *last)
+        return bad(range, fmt::format("is not a range of layers below {}", plan.n_layers));
       for (std::uint32_t l = *first; l <= *last; ++l) of_layer[l] = name;
     }
   }

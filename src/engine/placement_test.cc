@@ -15,7 +15,8 @@ Plan four_layers() {
 std::string text(const Result<std::vector<PlacedRange>>& r) {
   if (!r.ok()) return "error";
   std::string s;
-  for (const PlacedRange& p : *r) s += p.device + std::to_string(p.range.begin) + "-" + std::to_string(p.range.end) + " ";
+  for (const PlacedRange& p : *r)
+    s += p.device + std::to_string(p.range.begin) + "-" + std::to_string(p.range.end) + " ";
   return s;
 }
 
@@ -30,7 +31,8 @@ TEST(Place, CoversEveryStepOnce) {
 
 TEST(Place, SaysWhatIsWrong) {
   const Plan plan = four_layers();
-  for (const char* spec : {"", "a,,b", "a@4", "a@2-1", "a@x", "a@0", "@1"}) EXPECT_EQ(text(place(plan, spec)), "error") << spec;
+  for (const char* spec : {"", "a,,b", "a@4", "a@2-1", "a@x", "a@0", "@1"})
+    EXPECT_EQ(text(place(plan, spec)), "error") << spec;
   EXPECT_NE(place(plan, "a@9").error().message.find("'9'"), std::string::npos);
 }
 

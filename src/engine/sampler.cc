@@ -31,15 +31,18 @@ Status check_sampling(const SamplingOptions& o, std::size_t n_vocab) {
   const auto bad = [](const char* name, const char* range, float value) {
     return Error{ErrorCode::invalid_argument, fmt::format("{} must be {}, not {}", name, range, value)};
   };
-  if (!(o.temperature >= 0) || std::isinf(o.temperature)) return bad("temperature", "a number of at least 0", o.temperature);
+  if (!(o.temperature >= 0) || std::isinf(o.temperature))
+    return bad("temperature", "a number of at least 0", o.temperature);
   if (!(o.top_p > 0 && o.top_p <= 1)) return bad("top_p", "above 0 and at most 1", o.top_p);
   if (!(o.min_p >= 0 && o.min_p <= 1)) return bad("min_p", "between 0 and 1", o.min_p);
-  if (!(o.repetition_penalty > 0) || std::isinf(o.repetition_penalty)) return bad("repetition_penalty", "above 0", o.repetition_penalty);
+  if (!(o.repetition_penalty > 0) || std::isinf(o.repetition_penalty))
+    return bad("repetition_penalty", "above 0", o.repetition_penalty);
   if (!std::isfinite(o.presence_penalty)) return bad("presence_penalty", "a number", o.presence_penalty);
   if (!std::isfinite(o.frequency_penalty)) return bad("frequency_penalty", "a number", o.frequency_penalty);
   for (const auto& [id, bias] : o.logit_bias) {
     if (id < 0 || static_cast<std::size_t>(id) >= n_vocab)
-      return Error{ErrorCode::invalid_argument, fmt::format("logit_bias: token id {} is outside the vocabulary of {}", id, n_vocab)};
+      return Error{ErrorCode::invalid_argument,
+                   fmt::format("logit_bias: token id {} is outside the vocabulary of {}", id, n_vocab)};
     if (std::isnan(bias)) return bad("logit_bias", "a number", bias);
   }
   return Ok{};
@@ -58,7 +61,8 @@ TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> 
   logits_.assign(logits.begin(), logits.end());
   for (const auto& [id, bias] : o.logit_bias) logits_[static_cast<std::size_t>(id)] += bias;
   if (penalised) {
-    const std::size_t n = o.penalty_window == 0 ? history.size() : std::min<std::size_t>(history.size(), o.penalty_window);
+    const std::size_t n =
+        o.penalty_window == 0 ? history.size() : std::min<std::size_t>(history.size(), o.penalty_window);
     std::unordered_map<TokenId, std::uint32_t> counts;
     for (TokenId id : history.last(n)) ++counts[id];
     for (const auto& [id, count] : counts) {
@@ -93,7 +97,8 @@ TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> 
   // Kept: the smallest set of the best whose probability reaches top_p, of those only what is ≥ min_p · the best.
   double kept = 0;
   std::size_t n = 0;
-  while (n < weight.size() && (n == 0 || (kept < double{o.top_p} * sum && weight[n] >= double{o.min_p}))) kept += weight[n++];
+  while (n < weight.size() && (n == 0 || (kept < double{o.top_p} * sum && weight[n] >= double{o.min_p})))
+    kept += weight[n++];
   double draw = std::uniform_real_distribution<double>(0.0, kept)(random_);
   for (std::size_t i = 0; i < n; ++i) {
     draw -= weight[i];

@@ -17,7 +17,8 @@ SamplingOptions plain() {
   return o;
 }
 
-std::map<TokenId, int> draw(const SamplingOptions& o, const std::vector<float>& logits, int n, const std::vector<TokenId>& history = {}) {
+std::map<TokenId, int> draw(const SamplingOptions& o, const std::vector<float>& logits, int n,
+                            const std::vector<TokenId>& history = {}) {
   Sampler sampler(o);
   std::map<TokenId, int> counts;
   for (int i = 0; i < n; ++i) ++counts[sampler.sample(logits, history)];
@@ -75,7 +76,8 @@ TEST(Sampler, PenaltiesAndBias) {
   o.temperature = 0;
   o.repetition_penalty = 2.0f;
   EXPECT_EQ(Sampler(o).sample(std::vector<float>{1.5f, 1.0f, -1.0f}, std::vector<TokenId>{0}), 1);
-  EXPECT_EQ(Sampler(o).sample(std::vector<float>{-1.0f, -1.5f}, std::vector<TokenId>{0}), 1) << "a negative logit is multiplied";
+  EXPECT_EQ(Sampler(o).sample(std::vector<float>{-1.0f, -1.5f}, std::vector<TokenId>{0}), 1)
+      << "a negative logit is multiplied";
   o.repetition_penalty = 1.0f;
   o.frequency_penalty = 0.3f;
   EXPECT_EQ(Sampler(o).sample(std::vector<float>{1.5f, 1.0f}, std::vector<TokenId>{0, 0}), 1);
@@ -84,7 +86,8 @@ TEST(Sampler, PenaltiesAndBias) {
   o.presence_penalty = 0.6f;
   EXPECT_EQ(Sampler(o).sample(std::vector<float>{1.5f, 1.0f}, std::vector<TokenId>{0, 0, 0}), 1);
   o.penalty_window = 1;
-  EXPECT_EQ(Sampler(o).sample(std::vector<float>{1.5f, 1.0f}, std::vector<TokenId>{0, 1}), 0) << "0 lies outside the window";
+  EXPECT_EQ(Sampler(o).sample(std::vector<float>{1.5f, 1.0f}, std::vector<TokenId>{0, 1}), 0)
+      << "0 lies outside the window";
   o = plain();
   o.logit_bias = {{2, 100.0f}};
   EXPECT_EQ(draw(o, {1, 1, 1}, 50).at(2), 50);

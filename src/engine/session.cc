@@ -48,10 +48,14 @@ class Answer {
 
 std::string_view finish_reason_name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
-    case FinishReason::context_full: return "context_full";
-    case FinishReason::cancelled: return "cancelled";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::context_full:
+      return "context_full";
+    case FinishReason::cancelled:
+      return "cancelled";
   }
   return "unknown";
 }
@@ -80,13 +84,15 @@ std::span<const TokenId> Session::cached() const {
 
 void Session::reset() { impl_->sequence.reset(); }
 
-Result<Generation> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options, const TextSink& sink) {
+Result<Generation> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
+                                     const TextSink& sink) {
   Engine& engine = *impl_->engine;
   const std::size_t n_ctx = engine.options().n_ctx;
   UNICORN_TRY(check_sampling(options.sampling, engine.model().n_vocab));
   if (prompt.empty()) return Error{ErrorCode::invalid_argument, "the prompt is empty"};
   if (prompt.size() > n_ctx)
-    return Error{ErrorCode::context_full, fmt::format("the prompt has {} tokens, the context holds {}; raise --ctx", prompt.size(), n_ctx)};
+    return Error{ErrorCode::context_full,
+                 fmt::format("the prompt has {} tokens, the context holds {}; raise --ctx", prompt.size(), n_ctx)};
   if (!impl_->sequence) {
     UNICORN_ASSIGN(impl_->sequence, engine.new_sequence());
   }
@@ -109,7 +115,9 @@ Result<Generation> Session::generate(std::span<const TokenId> prompt, const Gene
     const Work work{&sequence, ids, Outputs::last};
     return engine.forward({&work, 1}, sample, options.cancel);
   };
-  const auto cancelled = [](const Status& status) { return !status.ok() && status.error().code == ErrorCode::cancelled; };
+  const auto cancelled = [](const Status& status) {
+    return !status.ok() && status.error().code == ErrorCode::cancelled;
+  };
 
   auto start = Clock::now();
   Status status = advance(prompt.subspan(g.n_cached));

@@ -6,7 +6,8 @@ namespace unicorn {
 namespace {
 
 // The text that comes out, whatever pieces it went in by.
-std::string through(const std::vector<std::string>& stops, const std::string& text, std::size_t piece, bool* found = nullptr) {
+std::string through(const std::vector<std::string>& stops, const std::string& text, std::size_t piece,
+                    bool* found = nullptr) {
   StopStrings s(stops);
   std::string out;
   for (std::size_t i = 0; i < text.size(); i += piece) out += s.push(text.substr(i, piece));

@@ -43,7 +43,9 @@ struct Reader {  // typed look-ups in config.json with errors that name the fiel
     if (it == json.end() || !it->is_number() || !std::isfinite(it->get<double>())) return bad(key, "a number");
     return static_cast<float>(it->get<double>());
   }
-  Result<float> number_or(std::string_view key, float otherwise) const { return has(key) ? number(key) : Result<float>(otherwise); }
+  Result<float> number_or(std::string_view key, float otherwise) const {
+    return has(key) ? number(key) : Result<float>(otherwise);
+  }
   Result<std::uint32_t> count_or(std::string_view key, std::uint32_t otherwise) const {
     return has(key) ? count(key) : Result<std::uint32_t>(otherwise);
   }
@@ -134,7 +136,8 @@ Status read_gemma3n(const Reader& r, ModelConfig& c) {
   if (active != 0) return Error{ErrorCode::unsupported, r.what + ": altup_active_idx other than 0 is not supported"};
   if (r.has("altup_correct_scale") && r.json["altup_correct_scale"].is_boolean())
     c.altup_correct_scale = r.json["altup_correct_scale"].get<bool>();
-  const Json& sparsity = r.json.contains("activation_sparsity_pattern") ? r.json["activation_sparsity_pattern"] : Json();
+  const Json& sparsity =
+      r.json.contains("activation_sparsity_pattern") ? r.json["activation_sparsity_pattern"] : Json();
   if (sparsity.is_array() && sparsity.size() != c.layers.size())
     return r.bad("activation_sparsity_pattern", "one number per layer");
   for (std::size_t l = 0; l < c.layers.size(); ++l) {
@@ -154,7 +157,8 @@ Status read_gemma3n(const Reader& r, ModelConfig& c) {
     UNICORN_ASSIGN(slice.d_ff, m.count("intermediate_size"));
     if (m.has("skip_layers")) {
       for (const Json& l : m.json["skip_layers"]) {
-        if (!l.is_number_unsigned() || l.get<std::uint64_t>() >= c.layers.size()) return m.bad("skip_layers", "layer indices");
+        if (!l.is_number_unsigned() || l.get<std::uint64_t>() >= c.layers.size())
+          return m.bad("skip_layers", "layer indices");
         slice.skip.push_back(l.get<std::uint32_t>());
       }
     }
@@ -169,21 +173,24 @@ Status check(ModelConfig& c, std::string_view what) {
   const auto bad = [&](std::string message) {
     return Error{ErrorCode::corrupt_file, fmt::format("{}: {}", what, message)};
   };
-  if (c.layers.empty() || c.layers.size() > 1024) return bad(fmt::format("{} layers, expected 1 to 1024", c.layers.size()));
+  if (c.layers.empty() || c.layers.size() > 1024)
+    return bad(fmt::format("{} layers, expected 1 to 1024", c.layers.size()));
   if (c.d_model == 0 || c.n_heads == 0 || c.n_kv_heads == 0 || c.head_dim == 0 || c.n_ctx == 0)
     return bad("a size is zero (hidden size, heads, head_dim or context length)");
   if (c.n_heads % c.n_kv_heads != 0)
     return bad(fmt::format("{} attention heads do not divide into {} K/V heads", c.n_heads, c.n_kv_heads));
   if (c.head_dim % 2 != 0) return bad(fmt::format("head_dim {} is odd", c.head_dim));
   if (std::uint64_t{c.n_heads} * c.head_dim > (1u << 20) || c.d_model > (1u << 20)) return bad("an absurd width");
-  if (!(c.rms_eps > 0) || !std::isfinite(c.attention_scale)) return bad("rms_norm_eps or the attention scale is not usable");
+  if (!(c.rms_eps > 0) || !std::isfinite(c.attention_scale))
+    return bad("rms_norm_eps or the attention scale is not usable");
   for (const LayerConfig& l : c.layers)
     if (l.sliding && c.window == 0) return bad("sliding layers without a sliding_window");
   if (c.family == Family::gemma3n) {
     if (c.n_streams < 2 || c.n_streams > 8)
       return bad(fmt::format("altup_num_inputs is {}, expected 2 to 8", c.n_streams));
     if (c.ple_width == 0 || c.laurel_rank == 0 || c.n_ple_vocab == 0) return bad("a Gemma 3n size is zero");
-    if (std::uint64_t{c.ple_width} * c.layers.size() > (1u << 24) || c.laurel_rank > (1u << 20)) return bad("an absurd width");
+    if (std::uint64_t{c.ple_width} * c.layers.size() > (1u << 24) || c.laurel_rank > (1u << 20))
+      return bad("an absurd width");
     if (c.small && c.small->d_ff == 0) return bad("matformer: intermediate_size is 0");
     if (c.n_kv_shared >= c.layers.size())
       return bad(fmt::format("{} of {} layers share K/V: none is left to own it", c.n_kv_shared, c.layers.size()));
@@ -202,7 +209,8 @@ std::string_view family_name(Family family) { return family == Family::gemma3 ? 
 
 Result<ModelConfig> config_from_hf(const Json& root, std::string_view what) {
   if (!root.is_object()) return Error{ErrorCode::corrupt_file, fmt::format("{}: not a JSON object", what)};
-  const std::string outer = root.contains("model_type") && root["model_type"].is_string() ? root["model_type"].get<std::string>() : "";
+  const std::string outer =
+      root.contains("model_type") && root["model_type"].is_string() ? root["model_type"].get<std::string>() : "";
   const bool nested = root.contains("text_config") && root["text_config"].is_object();
   const Json& json = nested ? root["text_config"] : root;
   const Reader r{json, std::string(what)};
@@ -228,12 +236,15 @@ Result<ModelConfig> config_from_hf(const Json& root, std::string_view what) {
   UNICORN_ASSIGN(c.n_ctx, r.count_or("max_position_embeddings", is_3n ? 32768 : 131072));
   UNICORN_ASSIGN(c.window, r.count_or("sliding_window", is_3n ? 512 : 4096));
   UNICORN_ASSIGN(c.rms_eps, r.number_or("rms_norm_eps", 1e-6f));
-  UNICORN_ASSIGN(c.final_softcap, r.number_or("final_logit_softcapping", is_3n && !json.contains("final_logit_softcapping") ? 30.0f : 0.0f));
+  UNICORN_ASSIGN(c.final_softcap, r.number_or("final_logit_softcapping",
+                                              is_3n && !json.contains("final_logit_softcapping") ? 30.0f : 0.0f));
   if (r.has("hidden_activation") && json["hidden_activation"] != "gelu_pytorch_tanh")
     return r.bad("hidden_activation", "gelu_pytorch_tanh");
   if (r.has("use_bidirectional_attention") && json["use_bidirectional_attention"] == true)
-    return Error{ErrorCode::unsupported, fmt::format("{}: use_bidirectional_attention (an embedding model) is not supported", what)};
-  if (r.has("tie_word_embeddings") && json["tie_word_embeddings"].is_boolean()) c.tied_head = json["tie_word_embeddings"].get<bool>();
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: use_bidirectional_attention (an embedding model) is not supported", what)};
+  if (r.has("tie_word_embeddings") && json["tie_word_embeddings"].is_boolean())
+    c.tied_head = json["tie_word_embeddings"].get<bool>();
   UNICORN_TRY(read_ropes(r, c));
   UNICORN_TRY(read_layers(r, c, is_3n ? 5 : 6));
   if (is_3n) {
@@ -263,7 +274,8 @@ Result<ModelConfig> config_from_gguf(const GgufFile& file, std::string_view what
   const auto count = [&](std::string_view key) -> Result<std::uint32_t> {
     const auto v = file.get_uint(prefix + std::string(key));
     if (!v || *v > (1u << 24))
-      return Error{ErrorCode::corrupt_file, fmt::format("{}: key '{}{}' is {}", what, prefix, key, v ? "absurdly large" : "missing")};
+      return Error{ErrorCode::corrupt_file,
+                   fmt::format("{}: key '{}{}' is {}", what, prefix, key, v ? "absurdly large" : "missing")};
     return static_cast<std::uint32_t>(*v);
   };
   const auto count_or = [&](std::string_view key, std::uint32_t otherwise) -> Result<std::uint32_t> {
@@ -279,16 +291,19 @@ Result<ModelConfig> config_from_gguf(const GgufFile& file, std::string_view what
   UNICORN_ASSIGN(c.d_model, count("embedding_length"));
   UNICORN_ASSIGN(c.n_heads, count("attention.head_count"));
   UNICORN_ASSIGN(c.n_kv_heads, count("attention.head_count_kv"));
-  UNICORN_ASSIGN(c.head_dim, file.find(prefix + "head_dim") != nullptr ? count("head_dim") : count_or("attention.key_length", 256));
+  UNICORN_ASSIGN(c.head_dim,
+                 file.find(prefix + "head_dim") != nullptr ? count("head_dim") : count_or("attention.key_length", 256));
   UNICORN_ASSIGN(c.n_ctx, count_or("context_length", 32768));
   UNICORN_ASSIGN(c.window, count_or("attention.sliding_window", 0));
   c.rms_eps = number_or("attention.layer_norm_rms_epsilon", 1e-6);
   c.rope_full.theta = number_or("rope.freq_base", 1e6);
   c.rope_sliding.theta = number_or("rope.freq_base_swa", number_or("rope.freq_base_local", 1e4));
   if (const auto type = file.get_string(prefix + "rope.scaling.type"); type && *type != "none") {
-    if (*type != "linear") return Error{ErrorCode::unsupported, fmt::format("{}: RoPE scaling '{}' is not supported", what, *type)};
+    if (*type != "linear")
+      return Error{ErrorCode::unsupported, fmt::format("{}: RoPE scaling '{}' is not supported", what, *type)};
     const float factor = number_or("rope.scaling.factor", 1.0);
-    if (!(factor > 0)) return Error{ErrorCode::corrupt_file, fmt::format("{}: rope.scaling.factor is not positive", what)};
+    if (!(factor > 0))
+      return Error{ErrorCode::corrupt_file, fmt::format("{}: rope.scaling.factor is not positive", what)};
     c.rope_full.freq_scale = 1.0f / factor;
   }
   if (!(c.rope_full.theta > 0) || !(c.rope_sliding.theta > 0))
@@ -299,11 +314,13 @@ Result<ModelConfig> config_from_gguf(const GgufFile& file, std::string_view what
   for (std::uint32_t l = 0; l < c.n_layers_in_file; ++l) c.layers[l].source = l;
   const auto widths = file.get_numbers(prefix + "feed_forward_length");
   if (widths && widths->size() != c.layers.size())
-    return Error{ErrorCode::corrupt_file, fmt::format("{}: {}feed_forward_length has {} entries for {} layers", what, prefix, widths->size(), c.layers.size())};
+    return Error{ErrorCode::corrupt_file, fmt::format("{}: {}feed_forward_length has {} entries for {} layers", what,
+                                                      prefix, widths->size(), c.layers.size())};
   for (std::size_t l = 0; l < c.layers.size(); ++l) {
     if (widths) {
       const double w = (*widths)[l];
-      if (!(w >= 1 && w <= (1 << 24))) return Error{ErrorCode::corrupt_file, fmt::format("{}: {}feed_forward_length[{}] is {}", what, prefix, l, w)};
+      if (!(w >= 1 && w <= (1 << 24)))
+        return Error{ErrorCode::corrupt_file, fmt::format("{}: {}feed_forward_length[{}] is {}", what, prefix, l, w)};
       c.layers[l].d_ff = static_cast<std::uint32_t>(w);
     } else {
       UNICORN_ASSIGN(c.layers[l].d_ff, count("feed_forward_length"));
@@ -311,48 +328,62 @@ Result<ModelConfig> config_from_gguf(const GgufFile& file, std::string_view what
   }
   const auto pattern = file.get_numbers(prefix + "attention.sliding_window_pattern");
   if (pattern && pattern->size() != c.layers.size())
-    return Error{ErrorCode::corrupt_file, fmt::format("{}: {}attention.sliding_window_pattern has {} entries for {} layers", what, prefix, pattern->size(), c.layers.size())};
-  UNICORN_ASSIGN(const std::uint32_t period, pattern ? Result<std::uint32_t>(1) : count_or("attention.sliding_window_pattern", is_3n ? 5 : 6));
+    return Error{ErrorCode::corrupt_file,
+                 fmt::format("{}: {}attention.sliding_window_pattern has {} entries for {} layers", what, prefix,
+                             pattern->size(), c.layers.size())};
+  UNICORN_ASSIGN(const std::uint32_t period,
+                 pattern ? Result<std::uint32_t>(1) : count_or("attention.sliding_window_pattern", is_3n ? 5 : 6));
   for (std::uint32_t l = 0; l < c.layers.size(); ++l)
     c.layers[l].sliding = c.window > 0 && (pattern ? (*pattern)[l] != 0 : period > 0 && (l + 1) % period != 0);
 
   if (is_3n) {
-    UNICORN_ASSIGN(c.n_kv_shared, count_or("attention.shared_kv_layers", c.n_layers_in_file >= 20 ? c.n_layers_in_file - 20 : 0));
+    UNICORN_ASSIGN(c.n_kv_shared,
+                   count_or("attention.shared_kv_layers", c.n_layers_in_file >= 20 ? c.n_layers_in_file - 20 : 0));
     UNICORN_ASSIGN(c.ple_width, count_or("embedding_length_per_layer_input", 256));
     UNICORN_ASSIGN(c.n_streams, count_or("altup.num_inputs", 4));
     UNICORN_ASSIGN(const std::uint32_t active, count_or("altup.active_idx", 0));
-    if (active != 0) return Error{ErrorCode::unsupported, fmt::format("{}: altup.active_idx other than 0 is not supported", what)};
+    if (active != 0)
+      return Error{ErrorCode::unsupported, fmt::format("{}: altup.active_idx other than 0 is not supported", what)};
     const auto z = file.get_numbers(prefix + "activation_sparsity_scale");
     if (z && z->size() != c.layers.size())
-      return Error{ErrorCode::corrupt_file, fmt::format("{}: {}activation_sparsity_scale has {} entries for {} layers", what, prefix, z->size(), c.layers.size())};
+      return Error{ErrorCode::corrupt_file, fmt::format("{}: {}activation_sparsity_scale has {} entries for {} layers",
+                                                        what, prefix, z->size(), c.layers.size())};
     for (std::size_t l = 0; l < c.layers.size(); ++l) {
-      const double value = z ? (*z)[l] : (l < 10 && c.layers.size() > 10 ? 1.6448533535003662 : -std::numeric_limits<double>::infinity());
+      const double value =
+          z ? (*z)[l]
+            : (l < 10 && c.layers.size() > 10 ? 1.6448533535003662 : -std::numeric_limits<double>::infinity());
       if (std::isfinite(value)) c.layers[l].sparsity_z = static_cast<float>(value);
     }
     // Sizes that only the tensors tell.
     const auto rows = [&](std::string_view name) -> std::uint32_t {
       const TensorEntry* t = file.tensors().find(name);
-      return t == nullptr || t->view.shape.n_rows() > (1u << 24) ? 0 : static_cast<std::uint32_t>(t->view.shape.n_rows());
+      return t == nullptr || t->view.shape.n_rows() > (1u << 24) ? 0
+                                                                 : static_cast<std::uint32_t>(t->view.shape.n_rows());
     };
     c.n_ple_vocab = rows("per_layer_token_embd.weight");
     c.laurel_rank = rows("blk.0.laurel_l.weight");
     if (c.n_ple_vocab == 0 || c.laurel_rank == 0)
-      return Error{ErrorCode::corrupt_file, fmt::format("{}: tensor '{}' is missing", what, c.n_ple_vocab == 0 ? "per_layer_token_embd.weight" : "blk.0.laurel_l.weight")};
+      return Error{ErrorCode::corrupt_file,
+                   fmt::format("{}: tensor '{}' is missing", what,
+                               c.n_ple_vocab == 0 ? "per_layer_token_embd.weight" : "blk.0.laurel_l.weight")};
     if (const auto d = file.get_uint(prefix + "matformer.intermediate_size"); d && *d <= (1u << 24)) {
       c.small = ModelConfig::NamedSlice{static_cast<std::uint32_t>(*d), {}};
       if (const auto skip = file.get_numbers(prefix + "matformer.skip_layers"))
         for (double l : *skip)
-          if (l >= 0 && l < static_cast<double>(c.layers.size())) c.small->skip.push_back(static_cast<std::uint32_t>(l));
+          if (l >= 0 && l < static_cast<double>(c.layers.size()))
+            c.small->skip.push_back(static_cast<std::uint32_t>(l));
     }
   } else {
     // 27B is the one size whose query scale is not 1/√head_dim.
     const bool is_27b = c.n_layers_in_file == 62;
-    const double scalar = is_27b ? double{static_cast<double>(c.d_model)} / c.n_heads : double{static_cast<double>(c.head_dim)};
+    const double scalar =
+        is_27b ? double{static_cast<double>(c.d_model)} / c.n_heads : double{static_cast<double>(c.head_dim)};
     c.attention_scale = number_or("attention.scale", 1.0 / std::sqrt(scalar));
   }
   const TensorEntry* embedding = file.tensors().find("token_embd.weight");
   if (embedding == nullptr || embedding->view.shape.n_rows() > (1u << 24))
-    return Error{ErrorCode::corrupt_file, fmt::format("{}: tensor 'token_embd.weight' is missing or absurdly large", what)};
+    return Error{ErrorCode::corrupt_file,
+                 fmt::format("{}: tensor 'token_embd.weight' is missing or absurdly large", what)};
   c.n_vocab = static_cast<std::uint32_t>(embedding->view.shape.n_rows());
   c.tied_head = file.tensors().find("output.weight") == nullptr;
   UNICORN_TRY(check(c, what));

@@ -36,8 +36,9 @@ TEST(ConfigFromHf, ScalarsBroadcastAndAbsentFieldsTakeHuggingFacesDefaults) {
 }
 
 TEST(ConfigFromHf, BothSpellingsOfRope) {
-  const auto nested = with("rope_parameters", Json{{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 5e5}}},
-                                                   {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 2e4}}}});
+  const auto nested =
+      with("rope_parameters", Json{{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 5e5}}},
+                                   {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 2e4}}}});
   ASSERT_TRUE(nested.ok()) << nested.error().message;
   EXPECT_EQ(nested->rope_full.theta, 5e5f);
   EXPECT_EQ(nested->rope_full.freq_scale, 0.125f);
@@ -47,12 +48,23 @@ TEST(ConfigFromHf, BothSpellingsOfRope) {
 }
 
 TEST(ConfigFromHf, NonsenseIsNamed) {
-  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{
-           {"hidden_size", 0}, {"hidden_size", -3}, {"hidden_size", "64"}, {"num_hidden_layers", 100000},
-           {"intermediate_size", Json::array({1, 2})}, {"intermediate_size", 0}, {"layer_types", Json::array({"sliding"})},
-           {"num_kv_shared_layers", 12}, {"num_key_value_heads", 3}, {"head_dim", 15}, {"rms_norm_eps", 0},
-           {"activation_sparsity_pattern", Json::array({0.95})}, {"altup_active_idx", 1}, {"hidden_activation", "relu"},
-           {"sliding_window", 0}, {"model_type", "llama"}}) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<const char*, Json>>{{"hidden_size", 0},
+                                                 {"hidden_size", -3},
+                                                 {"hidden_size", "64"},
+                                                 {"num_hidden_layers", 100000},
+                                                 {"intermediate_size", Json::array({1, 2})},
+                                                 {"intermediate_size", 0},
+                                                 {"layer_types", Json::array({"sliding"})},
+                                                 {"num_kv_shared_layers", 12},
+                                                 {"num_key_value_heads", 3},
+                                                 {"head_dim", 15},
+                                                 {"rms_norm_eps", 0},
+                                                 {"activation_sparsity_pattern", Json::array({0.95})},
+                                                 {"altup_active_idx", 1},
+                                                 {"hidden_activation", "relu"},
+                                                 {"sliding_window", 0},
+                                                 {"model_type", "llama"}}) {
     const auto c = with(key, value);
     ASSERT_FALSE(c.ok()) << key << " = " << value;
     EXPECT_EQ(c.error().message.rfind("config.json", 0), 0u) << c.error().message;
@@ -89,9 +101,16 @@ TEST(Slice, ListsAndRanges) {
 }
 
 TEST(Slice, WhatCannotBeIsToldWithItsReason) {
-  for (const auto& [spec, why] : std::vector<std::pair<const char*, const char*>>{
-           {"e2b", "E4B"}, {"ffn=256", "width 128"}, {"ffn=0", "not a width"}, {"skip=12", "below 12"}, {"skip=9-8", "range"},
-           {"skip=7", "K and V"}, {"skip=4", "K and V"}, {"ffn=1,2", "2 widths for 12"}, {"half", "expected full"}, {"skip=0-11", "K and V"}}) {
+  for (const auto& [spec, why] : std::vector<std::pair<const char*, const char*>>{{"e2b", "E4B"},
+                                                                                  {"ffn=256", "width 128"},
+                                                                                  {"ffn=0", "not a width"},
+                                                                                  {"skip=12", "below 12"},
+                                                                                  {"skip=9-8", "range"},
+                                                                                  {"skip=7", "K and V"},
+                                                                                  {"skip=4", "K and V"},
+                                                                                  {"ffn=1,2", "2 widths for 12"},
+                                                                                  {"half", "expected full"},
+                                                                                  {"skip=0-11", "K and V"}}) {
     ModelConfig c = tiny();
     EXPECT_NE(error_of(c, spec).find(why), std::string::npos) << spec << ": " << error_of(c, spec);
   }

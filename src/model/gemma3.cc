@@ -34,7 +34,8 @@ class Gemma3 {
     all_ = registers(Rows::all, "");
     out_ = registers(Rows::output, "out_");
 
-    UNICORN_ASSIGN(WeightRef embedding, source_.matrix("token_embd", c_.n_vocab, c_.d_model, c_.tied_head ? WeightUse::both : WeightUse::rows));
+    UNICORN_ASSIGN(WeightRef embedding, source_.matrix("token_embd", c_.n_vocab, c_.d_model,
+                                                       c_.tied_head ? WeightUse::both : WeightUse::rows));
     const WeightId token_embd = p_.add(std::move(embedding));
     p_.at(-1, Rows::all);
     p_.step(op::Embed{token_embd, std::sqrt(static_cast<float>(c_.d_model)), all_.x});
@@ -44,7 +45,8 @@ class Gemma3 {
     const std::uint32_t last = c_.n_layers() - 1;
     for (std::uint32_t l = 0; l <= last; ++l) {
       UNICORN_ASSIGN(const LayerWeights w, load_layer(l));
-      UNICORN_ASSIGN(next_norm, norm(l == last ? "output_norm" : "blk." + std::to_string(l + 1) + ".attn_norm", c_.d_model));
+      UNICORN_ASSIGN(next_norm,
+                     norm(l == last ? "output_norm" : "blk." + std::to_string(l + 1) + ".attn_norm", c_.d_model));
       layer(w, l, next_norm, l == last);
     }
 
@@ -65,7 +67,8 @@ class Gemma3 {
   Registers registers(Rows rows, const std::string& prefix) {
     const std::uint32_t q = c_.n_heads * c_.head_dim, kv = c_.n_kv_heads * c_.head_dim;
     const auto t = [&](const char* name, std::uint32_t width) { return p_.tensor(prefix + name, width, rows); };
-    return {t("x", c_.d_model), t("h", c_.d_model), t("q", q), t("k", kv), t("v", kv), t("attn", q), t("o", c_.d_model)};
+    return {t("x", c_.d_model), t("h", c_.d_model), t("q", q),         t("k", kv),
+            t("v", kv),         t("attn", q),       t("o", c_.d_model)};
   }
 
   // Hugging Face stores w of a norm that multiplies by 1 + w; GGUF stores 1 + w.
@@ -76,7 +79,8 @@ class Gemma3 {
 
   Result<LayerWeights> load_layer(std::uint32_t l) {
     const std::string blk = "blk." + std::to_string(l) + ".";
-    const std::size_t d = c_.d_model, q = c_.n_heads * c_.head_dim, kv = c_.n_kv_heads * c_.head_dim, ff = c_.layers[l].d_ff;
+    const std::size_t d = c_.d_model, q = c_.n_heads * c_.head_dim, kv = c_.n_kv_heads * c_.head_dim,
+                      ff = c_.layers[l].d_ff;
     Status status = Ok{};
     const auto matrix = [&](const char* name, std::size_t n, std::size_t k) {
       if (!status.ok()) return kNoWeight;
@@ -143,7 +147,9 @@ class Gemma3 {
 
 }  // namespace
 
-Result<Plan> build_gemma3(const ModelConfig& config, const WeightSource& weights) { return Gemma3(config, weights).build(); }
+Result<Plan> build_gemma3(const ModelConfig& config, const WeightSource& weights) {
+  return Gemma3(config, weights).build();
+}
 
 Result<Plan> build_plan(const ModelConfig& config, const WeightSource& weights) {
   return config.family == Family::gemma3n ? build_gemma3n(config, weights) : build_gemma3(config, weights);

@@ -57,7 +57,8 @@ class Gemma3n {
 
  private:
   Registers registers(Rows rows, const std::string& prefix, std::uint32_t n_ple_layers) {
-    const std::uint32_t d = c_.d_model, s = c_.n_streams * d, q = c_.n_heads * c_.head_dim, kv = c_.n_kv_heads * c_.head_dim;
+    const std::uint32_t d = c_.d_model, s = c_.n_streams * d, q = c_.n_heads * c_.head_dim,
+                        kv = c_.n_kv_heads * c_.head_dim;
     const auto t = [&](const char* name, std::uint32_t width) { return p_.tensor(prefix + name, width, rows); };
     Registers r;
     r.streams = t("streams", s);
@@ -84,7 +85,8 @@ class Gemma3n {
   Status inputs(std::uint32_t last_owner) {
     const std::uint32_t d = c_.d_model;
     const float scale = std::sqrt(static_cast<float>(d));
-    UNICORN_ASSIGN(WeightRef embedding, source_.matrix("token_embd", c_.n_vocab, d, c_.tied_head ? WeightUse::both : WeightUse::rows));
+    UNICORN_ASSIGN(WeightRef embedding,
+                   source_.matrix("token_embd", c_.n_vocab, d, c_.tied_head ? WeightUse::both : WeightUse::rows));
     token_embd_ = p_.add(std::move(embedding));
     UNICORN_ASSIGN(WeightRef altup, source_.stack("altup_proj", c_.n_streams - 1, d, d));
     const WeightId altup_proj = p_.add(std::move(altup));
@@ -105,7 +107,8 @@ class Gemma3n {
   }
 
   // The per-layer inputs of layers [first, last) from the registers' embedding; `parts` are matmuls to read it with.
-  Status per_layer_inputs(Registers& r, WeightId norm, std::uint32_t first, std::uint32_t last, std::vector<op::MatmulPart> parts) {
+  Status per_layer_inputs(Registers& r, WeightId norm, std::uint32_t first, std::uint32_t last,
+                          std::vector<op::MatmulPart> parts) {
     const std::uint32_t w = c_.ple_width, width = (last - first) * w;
     const std::size_t stored = std::size_t{c_.n_layers_in_file} * w;
     std::vector<WeightRange> ranges;
@@ -123,11 +126,13 @@ class Gemma3n {
     }
     p_.step(op::Matmul{r.e, std::move(parts)});
     if (!any) return Ok{};
-    UNICORN_ASSIGN(WeightRef rows, source_.matrix_columns("per_layer_token_embd", c_.n_ple_vocab, stored, ranges, WeightUse::rows));
+    UNICORN_ASSIGN(WeightRef rows,
+                   source_.matrix_columns("per_layer_token_embd", c_.n_ple_vocab, stored, ranges, WeightUse::rows));
     const TensorRef table_rows = columns(r.ple_rows, 0, width);
     p_.step(op::Embed{p_.add(std::move(rows)), std::sqrt(static_cast<float>(w)), table_rows});
     p_.step(op::PleCombine{columns(r.ple_projected, 0, width), table_rows, norm, w,
-                           1.0f / std::sqrt(static_cast<float>(c_.d_model)), 1.0f / std::sqrt(2.0f), columns(r.ple, 0, width)});
+                           1.0f / std::sqrt(static_cast<float>(c_.d_model)), 1.0f / std::sqrt(2.0f),
+                           columns(r.ple, 0, width)});
     return Ok{};
   }
 
@@ -144,7 +149,9 @@ class Gemma3n {
       }
       return p_.add(std::move(w).value());
     };
-    const auto matrix = [&](const char* name, std::size_t n, std::size_t k) { return take(source_.matrix(blk + name, n, k)); };
+    const auto matrix = [&](const char* name, std::size_t n, std::size_t k) {
+      return take(source_.matrix(blk + name, n, k));
+    };
     const auto vector = [&](const char* name, std::size_t n) { return take(source_.vector(blk + name, n)); };
     const std::size_t stored_ff = c_.layers[l].d_ff_in_file;
 
@@ -167,7 +174,8 @@ class Gemma3n {
       return weight;
     };
     w.ffn_up = take(sparse(source_.matrix_rows(blk + "ffn_up", stored_ff, d, {{0, ff}}), WeightRef::Sparse::rows));
-    w.ffn_down = take(sparse(source_.matrix_columns(blk + "ffn_down", d, stored_ff, {{0, ff}}, WeightUse::matmul), WeightRef::Sparse::columns));
+    w.ffn_down = take(sparse(source_.matrix_columns(blk + "ffn_down", d, stored_ff, {{0, ff}}, WeightUse::matmul),
+                             WeightRef::Sparse::columns));
     w.post_ffw_norm = vector("post_ffw_norm", d);
     w.inp_gate = matrix("inp_gate", c_.ple_width, d);
     w.proj = matrix("proj", d, c_.ple_width);
@@ -234,7 +242,8 @@ class Gemma3n {
     p_.step(op::Attention{r.q, kv_source(l), c_.n_heads, window(l), c_.attention_scale, r.attn});
     p_.step(op::Matmul{r.attn, {{w.attn_output, r.o}}});
     p_.step(op::Matmul{r.laurel_low, {{w.laurel_r, r.laurel}}});
-    p_.step(op::LaurelMerge{active, r.o, r.normed, r.laurel, w.post_attention_norm, w.laurel_post_norm, w.ffn_norm, r.residual, r.h});
+    p_.step(op::LaurelMerge{active, r.o, r.normed, r.laurel, w.post_attention_norm, w.laurel_post_norm, w.ffn_norm,
+                            r.residual, r.h});
     p_.step(op::Ffn{r.h, w.ffn_gate, w.ffn_up, w.ffn_down, config.d_ff, config.sparsity_z, c_.sample_std, r.o});
     p_.step(op::AltupCorrect{r.o, r.residual, r.predicted, w.post_ffw_norm, router(w), w.correct_coef, w.correct_scale,
                              c_.n_streams, r.streams, r.h});
@@ -259,7 +268,8 @@ class Gemma3n {
         one.parts[0].data = stacked.row(std::size_t{i} * d);
         one.parts[0].shape = {d, d};
       }
-      p_.step(op::Matmul{columns(out_.streams, (i + 1) * d, d), {{p_.add(std::move(one)), columns(projected, i * d, d)}}});
+      p_.step(
+          op::Matmul{columns(out_.streams, (i + 1) * d, d), {{p_.add(std::move(one)), columns(projected, i * d, d)}}});
     }
     UNICORN_ASSIGN(WeightRef norm, source_.vector("output_norm", d));
     p_.step(op::AltupMerge{out_.streams, projected, p_.add(std::move(norm)), n, out_.h});
@@ -285,6 +295,8 @@ class Gemma3n {
 
 }  // namespace
 
-Result<Plan> build_gemma3n(const ModelConfig& config, const WeightSource& weights) { return Gemma3n(config, weights).build(); }
+Result<Plan> build_gemma3n(const ModelConfig& config, const WeightSource& weights) {
+  return Gemma3n(config, weights).build();
+}
 
 }  // namespace unicorn

@@ -47,8 +47,10 @@ Result<Choice> parse(const ModelConfig& c, std::string_view spec) {
       return choice;
     }
     if (n != 35 || c.layers[0].d_ff != 16384)
-      return invalid(spec, spec == "small" ? "this model names no slice of its own; use ffn=… and skip=…"
-                                           : fmt::format("needs an E4B model (35 layers of width 16384), this has {} of {}", n, c.layers[0].d_ff));
+      return invalid(spec, spec == "small"
+                               ? "this model names no slice of its own; use ffn=… and skip=…"
+                               : fmt::format("needs an E4B model (35 layers of width 16384), this has {} of {}", n,
+                                             c.layers[0].d_ff));
     for (std::uint32_t l = 20; l <= 24; ++l) choice.skip.insert(l);
     std::fill(choice.widths.begin(), choice.widths.end(), 8192u);
     return choice;
@@ -86,7 +88,9 @@ Result<Choice> parse(const ModelConfig& c, std::string_view spec) {
   }
   if (list.size() == 1) std::fill(choice.widths.begin(), choice.widths.end(), list[0]);
   if (list.size() > 1) {
-    if (list.size() != n) return invalid(spec, fmt::format("{} widths for {} layers; give one, or one per layer of the file", list.size(), n));
+    if (list.size() != n)
+      return invalid(spec,
+                     fmt::format("{} widths for {} layers; give one, or one per layer of the file", list.size(), n));
     choice.widths = list;
   }
   for (const auto& [width, range] : at_layers)
@@ -99,7 +103,8 @@ Result<Choice> parse(const ModelConfig& c, std::string_view spec) {
 Status apply_slice(ModelConfig& c, std::string_view spec) {
   if (spec.empty() || spec == "full") return Ok{};
   if (c.family != Family::gemma3n)
-    return Error{ErrorCode::unsupported, fmt::format("slice '{}': {} is not a MatFormer model", spec, family_name(c.family))};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("slice '{}': {} is not a MatFormer model", spec, family_name(c.family))};
   UNICORN_ASSIGN(const Choice choice, parse(c, spec));
   std::set<std::uint32_t> donors;
   if (c.n_kv_shared > 0)
@@ -113,12 +118,14 @@ Status apply_slice(ModelConfig& c, std::string_view spec) {
   std::uint32_t shared = c.n_kv_shared;
   for (std::uint32_t l = 0; l < c.n_layers(); ++l) {
     if (choice.skip.contains(l)) {
-      if (donors.contains(l)) return invalid(spec, fmt::format("layer {} cannot be skipped: later layers read its K and V", l));
+      if (donors.contains(l))
+        return invalid(spec, fmt::format("layer {} cannot be skipped: later layers read its K and V", l));
       if (l >= c.first_shared()) --shared;
       continue;
     }
     if (choice.widths[l] > c.layers[l].d_ff)
-      return invalid(spec, fmt::format("layer {} has an FFN of width {}, {} was asked for", l, c.layers[l].d_ff, choice.widths[l]));
+      return invalid(spec, fmt::format("layer {} has an FFN of width {}, {} was asked for", l, c.layers[l].d_ff,
+                                       choice.widths[l]));
     kept.push_back(c.layers[l]);
     kept.back().d_ff = choice.widths[l];
   }

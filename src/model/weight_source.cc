@@ -60,8 +60,8 @@ std::string_view hugging_face_name(const std::array<Name, N>& names, std::string
 }
 
 // Where each published export puts the language model's tensors; the longest that occurs wins.
-constexpr std::array<std::string_view, 5> kPrefixes = {"model.language_model.", "language_model.model.", "language_model.",
-                                                       "model.", ""};
+constexpr std::array<std::string_view, 5> kPrefixes = {"model.language_model.", "language_model.model.",
+                                                       "language_model.", "model.", ""};
 
 Error wrong_shape(const TensorEntry& t, const Shape& expected) {
   return Error{ErrorCode::corrupt_file, fmt::format("{}: tensor '{}' is {}, expected {}", t.file, t.name,
@@ -70,8 +70,8 @@ Error wrong_shape(const TensorEntry& t, const Shape& expected) {
 
 Error off_block(const TensorEntry& t, std::size_t at) {
   return Error{ErrorCode::invalid_argument,
-               fmt::format("{}: tensor '{}' is stored in {} blocks of {}; a slice cannot cut it at column {}", t.file, t.name,
-                           dtype_name(t.view.dtype), dtype_info(t.view.dtype).block, at)};
+               fmt::format("{}: tensor '{}' is stored in {} blocks of {}; a slice cannot cut it at column {}", t.file,
+                           t.name, dtype_name(t.view.dtype), dtype_info(t.view.dtype).block, at)};
 }
 
 // The stored tensor as a matrix of its rows.
@@ -134,7 +134,8 @@ Result<const TensorEntry*> WeightSource::find(std::string_view name, const Shape
   const TensorEntry* t = table_->find(wanted);
   if (t == nullptr) {
     const std::string where = table_->files().empty() ? std::string("model") : table_->files().front()->path();
-    return Error{ErrorCode::not_found, fmt::format("{}: tensor '{}' is missing ({} expected)", where, wanted, to_string(shape))};
+    return Error{ErrorCode::not_found,
+                 fmt::format("{}: tensor '{}' is missing ({} expected)", where, wanted, to_string(shape))};
   }
   return t;
 }
@@ -210,9 +211,10 @@ Result<WeightRef> WeightSource::stack(std::string_view name, std::size_t count, 
     const std::string wanted = fmt::format(fmt::runtime(pattern), i);
     const TensorEntry* t = table_->find(wanted);
     if (t == nullptr)
-      return Error{ErrorCode::not_found, fmt::format("{}: tensor '{}' is missing ({} expected)",
-                                                     table_->files().empty() ? "model" : table_->files().front()->path(), wanted,
-                                                     to_string(Shape{n, k}))};
+      return Error{ErrorCode::not_found,
+                   fmt::format("{}: tensor '{}' is missing ({} expected)",
+                               table_->files().empty() ? "model" : table_->files().front()->path(), wanted,
+                               to_string(Shape{n, k}))};
     if (t->view.shape.n_rows() != n || t->view.shape.k() != k) return wrong_shape(*t, {n, k});
     w.parts.push_back(as_matrix(t->view));
     w.as = run_dtype(name, t->view.dtype, k);
@@ -225,7 +227,8 @@ Result<WeightRef> WeightSource::vector(std::string_view name, std::size_t n, flo
   if (t->view.shape.n_elements() != n) return wrong_shape(*t, {n});
   auto values = std::make_shared<std::vector<float>>(n);
   const std::size_t k = t->view.shape.k();
-  for (std::size_t row = 0; row * k < n; ++row) decode_row(t->view.dtype, t->view.row(row), values->data() + row * k, k);
+  for (std::size_t row = 0; row * k < n; ++row)
+    decode_row(t->view.dtype, t->view.row(row), values->data() + row * k, k);
   for (float& v : *values) v += add;
   WeightRef w;
   w.name = name;

@@ -29,9 +29,11 @@ class WeightSource {
   bool has(std::string_view name) const;
 
   // A matrix stored as [n, k]. Errors: not_found; corrupt_file (another shape), naming file, tensor, found, expected.
-  Result<WeightRef> matrix(std::string_view name, std::size_t n, std::size_t k, WeightUse use = WeightUse::matmul) const;
+  Result<WeightRef> matrix(std::string_view name, std::size_t n, std::size_t k,
+                           WeightUse use = WeightUse::matmul) const;
   // Row ranges, in order, of a stored [n, k]: MatFormer prefixes, kept layers.
-  Result<WeightRef> matrix_rows(std::string_view name, std::size_t n, std::size_t k, const std::vector<WeightRange>& ranges) const;
+  Result<WeightRef> matrix_rows(std::string_view name, std::size_t n, std::size_t k,
+                                const std::vector<WeightRange>& ranges) const;
   // Column ranges of a stored [n, k]. Ranges must fall on block borders (corrupt_file / invalid_argument otherwise).
   Result<WeightRef> matrix_columns(std::string_view name, std::size_t n, std::size_t k,
                                    const std::vector<WeightRange>& ranges, WeightUse use) const;

@@ -26,7 +26,8 @@ struct Segment {
   std::uint32_t row = 0, n_rows = 0;
   std::uint32_t pos = 0;  // position of the first row; row i sits in KV slot pos + i
   std::span<const std::span<const BlockId>> kv;  // per KV group: table[slot / kv_block_tokens]
-  std::span<const std::int32_t> parent;  // draft tree: index of each row's parent in the segment, -1 = the prefix; empty: causal
+  std::span<const std::int32_t>
+      parent;  // draft tree: index of each row's parent in the segment, -1 = the prefix; empty: causal
 };
 
 struct Batch {

@@ -14,10 +14,12 @@ Status check_segment(const Plan& plan, const Limits& limits, const Segment& s) {
   if (end > limits.max_positions)
     return invalid(fmt::format("position {} exceeds the {} compiled for", end - 1, limits.max_positions));
   if (s.kv.size() != plan.kv_groups.size())
-    return invalid(fmt::format("segment has {} block tables, the plan has {} KV groups", s.kv.size(), plan.kv_groups.size()));
+    return invalid(
+        fmt::format("segment has {} block tables, the plan has {} KV groups", s.kv.size(), plan.kv_groups.size()));
   if (!s.parent.empty() && s.parent.size() != s.n_rows) return invalid("draft tree length differs from the segment's");
   for (std::size_t i = 0; i < s.parent.size(); ++i)
-    if (s.parent[i] < -1 || s.parent[i] >= static_cast<std::int32_t>(i)) return invalid("draft tree parent out of order");
+    if (s.parent[i] < -1 || s.parent[i] >= static_cast<std::int32_t>(i))
+      return invalid("draft tree parent out of order");
   for (std::size_t g = 0; g < plan.kv_groups.size(); ++g) {
     const std::uint32_t window = plan.kv_groups[g].window;
     const std::size_t first = window == 0 || s.pos + 1 <= window ? 0 : s.pos + 1 - window;
@@ -25,7 +27,8 @@ Status check_segment(const Plan& plan, const Limits& limits, const Segment& s) {
       if (b >= s.kv[g].size() || s.kv[g][b] == kNoBlock)
         return invalid(fmt::format("KV group {} has no block for position {}", g, b * limits.kv_block_tokens));
       if (s.kv[g][b] >= limits.kv_blocks[g])
-        return invalid(fmt::format("KV group {}: block {} is outside the pool of {}", g, s.kv[g][b], limits.kv_blocks[g]));
+        return invalid(
+            fmt::format("KV group {}: block {} is outside the pool of {}", g, s.kv[g][b], limits.kv_blocks[g]));
     }
   }
   return Ok{};
@@ -74,7 +77,8 @@ bool sees_slot(const Segment& segment, const RowPlace& row, std::uint32_t slot) 
   if (slot < segment.pos || slot == row.slot) return true;
   if (slot > row.slot) return false;
   if (segment.parent.empty()) return true;
-  for (auto at = static_cast<std::int32_t>(row.slot - segment.pos); at >= 0; at = segment.parent[static_cast<std::size_t>(at)])
+  for (auto at = static_cast<std::int32_t>(row.slot - segment.pos); at >= 0;
+       at = segment.parent[static_cast<std::size_t>(at)])
     if (segment.pos + static_cast<std::uint32_t>(at) == slot) return true;
   return false;
 }

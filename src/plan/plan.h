@@ -58,7 +58,7 @@ struct Embed {
 };
 
 struct MatmulPart {
-  WeightId w;     // [y.width, x.width]
+  WeightId w;  // [y.width, x.width]
   TensorRef y;
 };
 struct Matmul {  // y_i = x · W_iᵀ for every part: weights that share an input are read in one step
@@ -147,9 +147,9 @@ struct AltupInit {
 };
 
 struct AltupRouter {
-  WeightId norm;    // [d_model]
+  WeightId norm;  // [d_model]
   WeightId router;  // [n_streams, d_model]
-  float scale;      // 1/d_model
+  float scale;  // 1/d_model
 };
 
 // m = tanh(router · rms(s_0, norm)·scale); c = coefs · m; predicted_j = s_j + Σ_i c[j·n+i] s_i;
@@ -177,7 +177,7 @@ struct AltupCorrect {
   TensorRef h, residual, predicted;
   WeightId post_ffn;
   AltupRouter router;
-  WeightId coefs;          // [n_streams, n_streams]
+  WeightId coefs;  // [n_streams, n_streams]
   WeightId correct_scale;  // [d_model], or kNoWeight
   std::uint32_t n_streams;
   TensorRef streams, gate_in;

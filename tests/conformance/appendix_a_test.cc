@@ -1,12 +1,13 @@
 // The published rows of the generated tiny Gemma 3n, and what must hold of any plan: batching, chunking and the prefill
 // cut change no bit of a row.
+#include "tests/support/appendix_a.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "model/model.h"
-#include "tests/support/appendix_a.h"
 #include "tests/support/runner.h"
 
 namespace unicorn {
@@ -25,12 +26,15 @@ Plan plan_of(const TinyModel& m) {
   return std::move(plan).value();
 }
 
-std::size_t argmax(const std::vector<float>& v) { return static_cast<std::size_t>(std::max_element(v.begin(), v.end()) - v.begin()); }
+std::size_t argmax(const std::vector<float>& v) {
+  return static_cast<std::size_t>(std::max_element(v.begin(), v.end()) - v.begin());
+}
 
 // A plain f32 implementation stays within 8e-4 on the logits; rows on the way are given to six decimals.
 constexpr double kTolerance = 8e-4;
 
-void expect_row(const std::vector<float>& values, std::size_t offset, std::initializer_list<double> want, const std::string& what) {
+void expect_row(const std::vector<float>& values, std::size_t offset, std::initializer_list<double> want,
+                const std::string& what) {
   std::size_t i = offset;
   for (double w : want) {
     ASSERT_LT(i, values.size()) << what;
@@ -81,7 +85,8 @@ TEST(AppendixA, EveryPublishedRowOfThePopulationVariant) {
   expect_row(logits[0], 0, {1.539635, -0.606280, 0.396692, 0.619141}, "logits, position 0");
   expect_row(logits[kLast], 0, {-0.275715, 0.549504, 0.754400, 0.394134, -0.101252, 0.486310}, "logits, position 19");
   EXPECT_NEAR(std::accumulate(logits[kLast].begin(), logits[kLast].end(), 0.0), 9.52965, 320 * kTolerance);
-  const std::size_t want[20] = {0, 171, 62, 72, 96, 128, 180, 211, 43, 177, 111, 173, 280, 262, 319, 266, 164, 254, 233, 27};
+  const std::size_t want[20] = {0,   171, 62,  72,  96,  128, 180, 211, 43,  177,
+                                111, 173, 280, 262, 319, 266, 164, 254, 233, 27};
   for (std::size_t i = 0; i < 20; ++i) EXPECT_EQ(argmax(logits[i]), want[i]) << "position " << i;
 }
 
@@ -92,9 +97,11 @@ TEST(AppendixA, TheSampleDeviationVariantIsLlamaCpps) {
   Runner runner(plan, {});
   const auto logits = runner.run_all(kAppendixAIds, &seen);
   expect_row(seen.at(stream_key(0)), kLast * kStreams, {-0.804486, -1.186875, 1.663907}, "after layer 0: S_0");
-  expect_row(seen.at(stream_key(24)), kLast * kStreams + 3 * kD, {4.148610, 3.977818, -3.433754}, "after layer 24: S_3");
+  expect_row(seen.at(stream_key(24)), kLast * kStreams + 3 * kD, {4.148610, 3.977818, -3.433754},
+             "after layer 24: S_3");
   expect_row(logits[kLast], 0, {-0.352487, 0.707008, 0.624315, 0.462242, -0.097076, 0.597772}, "logits, position 19");
-  const std::size_t want[20] = {0, 171, 62, 72, 96, 128, 180, 211, 215, 177, 76, 153, 280, 306, 319, 266, 164, 85, 101, 27};
+  const std::size_t want[20] = {0,  171, 62,  72,  96,  128, 180, 211, 215, 177,
+                                76, 153, 280, 306, 319, 266, 164, 85,  101, 27};
   for (std::size_t i = 0; i < 20; ++i) EXPECT_EQ(argmax(logits[i]), want[i]) << "position " << i;
 }
 
@@ -118,7 +125,10 @@ TEST_P(SameBits, TokenByTokenChunkedAndCutEqualOneBatch) {
       const bool final_chunk = at + n == kAppendixAIds.size();
       std::vector<std::size_t> outputs;
       if (final_chunk) outputs.push_back(n - 1);
-      const auto out = chunked.run({{0, {kAppendixAIds.begin() + static_cast<std::ptrdiff_t>(at), kAppendixAIds.begin() + static_cast<std::ptrdiff_t>(at + n)}, outputs}});
+      const auto out = chunked.run({{0,
+                                     {kAppendixAIds.begin() + static_cast<std::ptrdiff_t>(at),
+                                      kAppendixAIds.begin() + static_cast<std::ptrdiff_t>(at + n)},
+                                     outputs}});
       if (final_chunk) last = out[0];
     }
     EXPECT_EQ(last, whole[kLast]) << "chunks of " << chunk << ", upper layers for the last row only";

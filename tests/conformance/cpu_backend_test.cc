@@ -1,5 +1,7 @@
 // The CPU backend against the reference, step by step within derived bounds; and against itself: the same row gets the
 // same bits however it is batched, threaded, chunked or cut into ranges.
+#include "backends/cpu/cpu_backend.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include <map>
 #include <numeric>
 
-#include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/dispatch.h"
 #include "backends/cpu/tools.h"
 #include "backends/reference/reference_backend.h"
@@ -36,7 +37,8 @@ std::unique_ptr<Backend> cpu(std::size_t n_threads = 1, std::string isa = {}) {
 class Sequences {
  public:
   Sequences(const Plan& plan, Limits limits) : limits_(std::move(limits)) {
-    limits_.kv_blocks = kv_blocks_needed(plan, limits_.max_positions, limits_.max_rows, limits_.max_sequences, limits_.kv_block_tokens);
+    limits_.kv_blocks =
+        kv_blocks_needed(plan, limits_.max_positions, limits_.max_rows, limits_.max_sequences, limits_.kv_block_tokens);
     pool_ = KvPool(plan, limits_);
     for (std::uint32_t s = 0; s < limits_.max_sequences; ++s) {
       tables_.push_back(std::make_unique<KvTables>(pool_));
@@ -61,9 +63,11 @@ class Sequences {
       const Status status = t.reserve(n, n + p.n_rows);
       UNICORN_CHECK_MSG(status.ok(), status.error().message);
       const auto row = static_cast<std::uint32_t>(ids_.size());
-      segments_.push_back({row, static_cast<std::uint32_t>(p.n_rows), static_cast<std::uint32_t>(n), t.view(), p.parent});
+      segments_.push_back(
+          {row, static_cast<std::uint32_t>(p.n_rows), static_cast<std::uint32_t>(n), t.view(), p.parent});
       for (std::uint32_t o : p.outputs) outputs_.push_back(row + o);
-      for (std::size_t i = 0; i < p.n_rows; ++i) ids_.push_back(static_cast<TokenId>(((n + i) * 31 + p.sequence * 7) % n_vocab));
+      for (std::size_t i = 0; i < p.n_rows; ++i)
+        ids_.push_back(static_cast<TokenId>(((n + i) * 31 + p.sequence * 7) % n_vocab));
       if (p.parent.empty()) n += p.n_rows;
     }
     return {segments_, ids_, outputs_};
@@ -114,7 +118,8 @@ class Snapshot : public testing::StepInputs {
     for (const TensorRef& ref : access(step).reads) {
       const TensorInfo& info = plan.tensors[index(ref.id)];
       const float* p = chain.tensor(ref.id);
-      rows_[index(ref.id)].assign(p, p + (info.rows == Rows::all ? limits.max_rows : limits.max_output_rows) * std::size_t{info.width});
+      rows_[index(ref.id)].assign(
+          p, p + (info.rows == Rows::all ? limits.max_rows : limits.max_output_rows) * std::size_t{info.width});
     }
   }
   const float* row(const TensorRef& ref, std::size_t r) const override {
@@ -160,11 +165,14 @@ void expect_every_step_agrees(const Case& c) {
         const TensorRef& ref = a.writes[w];
         for (std::size_t r = 0; r < rows.size(); ++r)
           for (std::uint32_t i = 0; i < ref.width; ++i) {
-            const double want = reference.row(ref, r)[i], got = tested.row(ref, r)[i], bound = bounds[w].bound[r * ref.width + i];
+            const double want = reference.row(ref, r)[i], got = tested.row(ref, r)[i],
+                         bound = bounds[w].bound[r * ref.width + i];
             // The reference rounds what it computes in double once.
             const double allowed = bound + 0x1p-24 * std::fabs(want);
-            ASSERT_LE(std::fabs(got - want), allowed) << "step " << s << " (" << op_name(step.op) << ", layer " << step.layer << ") tensor "
-                << plan.tensors[index(ref.id)].name << " row " << r << " column " << i << ": " << got << ", want " << want;
+            ASSERT_LE(std::fabs(got - want), allowed)
+                << "step " << s << " (" << op_name(step.op) << ", layer " << step.layer << ") tensor "
+                << plan.tensors[index(ref.id)].name << " row " << r << " column " << i << ": " << got << ", want "
+                << want;
             if (allowed > 0) {
               double& share = worst[std::string(op_name(step.op))];
               share = std::max(share, std::fabs(got - want) / allowed);
@@ -172,7 +180,8 @@ void expect_every_step_agrees(const Case& c) {
           }
         std::memcpy(tested.tensor(ref.id), reference.tensor(ref.id), tested.tensor_buffer(ref.id).n_bytes());
       }
-      if (a.kv_write) std::memcpy(tested.kv(*a.kv_write).host(), reference.kv(*a.kv_write).host(), tested.kv(*a.kv_write).n_bytes());
+      if (a.kv_write)
+        std::memcpy(tested.kv(*a.kv_write).host(), reference.kv(*a.kv_write).host(), tested.kv(*a.kv_write).n_bytes());
     }
   }
   std::string shares;
@@ -238,7 +247,8 @@ std::vector<Case> cases() {
 
 class EveryStep : public ::testing::TestWithParam<Case> {};
 TEST_P(EveryStep, AgreesWithTheReference) { expect_every_step_agrees(GetParam()); }
-INSTANTIATE_TEST_SUITE_P(Cpu, EveryStep, ::testing::ValuesIn(cases()), [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Cpu, EveryStep, ::testing::ValuesIn(cases()),
+                         [](const auto& test) { return test.param.name; });
 
 // ---- the same row, the same bits ----
 
@@ -326,7 +336,8 @@ std::vector<Case> bit_cases() {
           {"3_bf16_kv_bf16", usual_3(DType::bf16), DType::bf16, 1, {}},
           {"3_q8_0_kv_f16", usual_3(DType::q8_0), DType::f16, 1, {}}};
 }
-INSTANTIATE_TEST_SUITE_P(Cpu, SameBitsOfTheCpu, ::testing::ValuesIn(bit_cases()), [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(Cpu, SameBitsOfTheCpu, ::testing::ValuesIn(bit_cases()),
+                         [](const auto& test) { return test.param.name; });
 
 // A full context of 600 positions: keys are summed in several chunks, which members share out.
 TEST(CpuAttention, LongContextsGiveTheSameBitsOnAnyNumberOfThreads) {
@@ -346,7 +357,9 @@ TEST(CpuAttention, LongContextsGiveTheSameBitsOnAnyNumberOfThreads) {
     for (std::size_t at = 0; at < 590; at += chunk) {
       const std::size_t n = std::min<std::size_t>(chunk, 590 - at);
       const bool last = at + n == 590;
-      chain.run_all(sequences.next({{0, n, last ? std::vector<std::uint32_t>{static_cast<std::uint32_t>(n - 1)} : std::vector<std::uint32_t>{}}}, 150));
+      chain.run_all(sequences.next(
+          {{0, n, last ? std::vector<std::uint32_t>{static_cast<std::uint32_t>(n - 1)} : std::vector<std::uint32_t>{}}},
+          150));
       if (last) got.push_back(chain.logits(0));
     }
     for (int i = 0; i < 4; ++i) {
@@ -373,7 +386,8 @@ TEST(CpuProgram, ADecodedTokenOfE2bsLayersNeedsFewBarriers) {
   StepChain chain(plan, sequences.limits(), cpu(2), true);
   for (std::size_t i = 0; i < 3; ++i) chain.run_all(sequences.next({{0, 1, {0}}}, 150));
   EXPECT_LE(cpu::trace(chain.program(0)).last_barriers, 250u);
-  std::printf("  %llu barriers per decoded token\n", static_cast<unsigned long long>(cpu::trace(chain.program(0)).last_barriers));
+  std::printf("  %llu barriers per decoded token\n",
+              static_cast<unsigned long long>(cpu::trace(chain.program(0)).last_barriers));
 }
 
 TEST(CpuProgram, RefusesBatchesBeyondItsLimits) {

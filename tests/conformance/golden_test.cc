@@ -74,7 +74,8 @@ std::unique_ptr<Engine> load(const std::string& model, const std::string& device
 std::vector<TokenId> ids_of(const Json& json) { return json.get<std::vector<TokenId>>(); }
 
 // Calls `check` with the logits of every position.
-void score(Engine& engine, const std::vector<TokenId>& ids, const std::function<void(std::size_t, std::span<const float>)>& check) {
+void score(Engine& engine, const std::vector<TokenId>& ids,
+           const std::function<void(std::size_t, std::span<const float>)>& check) {
   Result<Sequence> sequence = engine.new_sequence();
   ASSERT_TRUE(sequence.ok()) << sequence.error().message;
   const Work work{&*sequence, ids, Outputs::all};
@@ -105,14 +106,16 @@ class Golden : public ::testing::TestWithParam<std::string> {};
 TEST_P(Golden, DemoLogitsAtEveryPosition) {
   const Json m = read_json(kGolden / "demo/manifest.json");
   const fs::path folder = kUnpacked / "demo";
-  const Array<float> logits(folder, m["logits"]), top_logits(folder, m["top_logits"]), log_sum_exp(folder, m["log_sum_exp"]);
+  const Array<float> logits(folder, m["logits"]), top_logits(folder, m["top_logits"]),
+      log_sum_exp(folder, m["log_sum_exp"]);
   const Array<std::int32_t> top_ids(folder, m["top_ids"]);
   const auto full = load(UNICORN_DEMO_MODEL_DIR, GetParam()), slice = load(UNICORN_DEMO_MODEL_DIR, GetParam(), "small");
   double worst = 0;
   std::size_t n_positions = 0, n_prompts = 0;
   for (const Json& c : m["cases"]) {
     const std::vector<TokenId> ids = ids_of(c["ids"]);
-    SCOPED_TRACE(c["mode"].get<std::string>() + ", " + std::to_string(ids.size()) + " ids: " + c["prompt"].get<std::string>().substr(0, 60));
+    SCOPED_TRACE(c["mode"].get<std::string>() + ", " + std::to_string(ids.size()) +
+                 " ids: " + c["prompt"].get<std::string>().substr(0, 60));
     const auto positions = c["positions"].get<std::vector<std::size_t>>();
     const std::size_t first_row = c["first_row"], first_position = c["first_position"];
     ++n_prompts;
@@ -122,7 +125,8 @@ TEST_P(Golden, DemoLogitsAtEveryPosition) {
       const auto want_ids = top_ids.row(first_position + pos);
       const auto want = top_logits.row(first_position + pos);
       for (std::size_t i = 0; i < want.size(); ++i)
-        EXPECT_NEAR(got[static_cast<std::size_t>(want_ids[i])], want[i], kMaxLogitError) << "position " << pos << ", id " << want_ids[i];
+        EXPECT_NEAR(got[static_cast<std::size_t>(want_ids[i])], want[i], kMaxLogitError)
+            << "position " << pos << ", id " << want_ids[i];
       double sum = 0;
       for (float v : got) sum += std::exp(double{v});
       EXPECT_NEAR(std::log(sum), log_sum_exp.row(first_position + pos)[0], kMaxLogitError) << "position " << pos;
@@ -136,7 +140,8 @@ TEST_P(Golden, DemoLogitsAtEveryPosition) {
     EXPECT_EQ(greedy(c["mode"] == "full" ? *full : *slice, ids, want_greedy.size()), want_greedy);
   }
   RecordProperty("max_logit_error", std::to_string(worst));
-  printf("[ %s ] %zu prompts, %zu positions, maximum logit error %.2e\n", GetParam().c_str(), n_prompts, n_positions, worst);
+  printf("[ %s ] %zu prompts, %zu positions, maximum logit error %.2e\n", GetParam().c_str(), n_prompts, n_positions,
+         worst);
   EXPECT_GE(n_prompts, 20u);
 }
 
@@ -162,7 +167,9 @@ TEST_P(Golden, RandomShapesAtEveryPosition) {
     const Array<float> logits(kUnpacked / "tiny" / name, g["logits"]);
     const auto engine = load(entry.path().string(), GetParam());
     double worst = 0;
-    score(*engine, ids_of(g["ids"]), [&](std::size_t pos, std::span<const float> got) { worst = std::max(worst, max_error(got, logits.row(pos))); });
+    score(*engine, ids_of(g["ids"]), [&](std::size_t pos, std::span<const float> got) {
+      worst = std::max(worst, max_error(got, logits.row(pos)));
+    });
     EXPECT_LE(worst, kMaxLogitError);
     const std::vector<TokenId> want = ids_of(g["greedy_ids"]);
     EXPECT_EQ(greedy(*engine, ids_of(g["ids"]), want.size()), want);
@@ -194,18 +201,22 @@ void expect_bf16_agreement(const std::string& device, Precision precision) {
     });
   }
   const auto percent = [&](std::size_t k) { return 100.0 * static_cast<double>(k) / static_cast<double>(n); };
-  printf("[ %s ] top-1 agreement with Hugging Face bf16 eager over %zu positions: %.2f %%; its own sdpa: %.2f %%\n", device.c_str(), n,
-         percent(ours), percent(theirs));
+  printf("[ %s ] top-1 agreement with Hugging Face bf16 eager over %zu positions: %.2f %%; its own sdpa: %.2f %%\n",
+         device.c_str(), n, percent(ours), percent(theirs));
   EXPECT_GE(n, 5000u);
   EXPECT_GE(ours, theirs);
 }
 
-TEST(GoldenBf16, RoundingEveryOperatorAgreesAtLeastAsOftenAsSdpa) { expect_bf16_agreement("reference", Precision::bf16); }
+TEST(GoldenBf16, RoundingEveryOperatorAgreesAtLeastAsOftenAsSdpa) {
+  expect_bf16_agreement("reference", Precision::bf16);
+}
 
 TEST(GoldenBf16, Float32ActivationsAgreeAtLeastAsOftenAsSdpa) { expect_bf16_agreement("cpu", Precision::f32); }
 
 INSTANTIATE_TEST_SUITE_P(Devices, Golden, ::testing::Values("reference", "cpu", "reference,cpu"),
-                         [](const auto& device) { return device.param == "reference,cpu" ? std::string("alternating") : device.param; });
+                         [](const auto& device) {
+                           return device.param == "reference,cpu" ? std::string("alternating") : device.param;
+                         });
 
 }  // namespace
 }  // namespace unicorn

@@ -33,14 +33,16 @@ void add(TinyModel& m, const std::string& name, Shape shape) {
   std::vector<float>& values = m.storage.emplace_back(shape.n_elements());
   const std::uint64_t hash = fnv1a(full);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = value_at(hash, i, base, scale);
-  const TensorView view{DType::f32, shape, reinterpret_cast<const std::byte*>(values.data()), shape.k() * sizeof(float)};
+  const TensorView view{DType::f32, shape, reinterpret_cast<const std::byte*>(values.data()),
+                        shape.k() * sizeof(float)};
   UNICORN_CHECK(m.table.add({full, view, "generated"}).ok());
 }
 
 }  // namespace
 
 std::unique_ptr<TinyModel> appendix_a_model(bool sample_std) {
-  constexpr std::uint32_t kLayers = 25, kD = 256, kHead = 64, kHeads = 4, kKvHeads = 2, kFf = 512, kVocab = 320, kPle = 256, kRank = 64;
+  constexpr std::uint32_t kLayers = 25, kD = 256, kHead = 64, kHeads = 4, kKvHeads = 2, kFf = 512, kVocab = 320,
+                          kPle = 256, kRank = 64;
   auto m = std::make_unique<TinyModel>();
   ModelConfig& c = m->config;
   c.family = Family::gemma3n;
@@ -74,8 +76,8 @@ std::unique_ptr<TinyModel> appendix_a_model(bool sample_std) {
   add(*m, "output_norm", {kD});
   for (std::uint32_t l = 0; l < kLayers; ++l) {
     const std::string blk = "blk." + std::to_string(l) + ".";
-    for (const char* name : {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm", "post_norm", "laurel_post_norm",
-                             "altup_router_norm", "altup_correct_scale"})
+    for (const char* name : {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm", "post_norm",
+                             "laurel_post_norm", "altup_router_norm", "altup_correct_scale"})
       add(*m, blk + name, {kD});
     for (const char* name : {"attn_q_norm", "attn_k_norm"}) add(*m, blk + name, {kHead});
     add(*m, blk + "attn_q", {kHeads * kHead, kD});

@@ -15,8 +15,8 @@ namespace unicorn::testing {
 
 struct TinyModel {
   ModelConfig config;
-  TensorTable table;                         // GGUF names
-  std::vector<std::vector<float>> storage;   // what the table's views look at
+  TensorTable table;  // GGUF names
+  std::vector<std::vector<float>> storage;  // what the table's views look at
 };
 
 // sample_std: llama.cpp's n-1 in the sparse gate instead of Hugging Face's n.

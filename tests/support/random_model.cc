@@ -104,7 +104,8 @@ std::unique_ptr<RandomModel> random_model(const RandomShape& s, std::uint64_t se
     make.matrix(blk + "ffn_up", {ff, d}, s.matrices);
     make.matrix(blk + "ffn_down", {d, ff}, s.matrices);
     if (!is_3n) continue;
-    for (const char* name : {"post_norm", "laurel_post_norm", "altup_router_norm", "altup_correct_scale"}) make.norm(blk + name, d);
+    for (const char* name : {"post_norm", "laurel_post_norm", "altup_router_norm", "altup_correct_scale"})
+      make.norm(blk + name, d);
     make.matrix(blk + "inp_gate", {s.ple_width, d}, s.matrices);
     make.matrix(blk + "proj", {d, s.ple_width}, s.matrices);
     make.vector(blk + "altup_correct_coef", {s.n_streams, s.n_streams}, 0.0f, 0.2f);

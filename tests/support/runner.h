@@ -23,7 +23,8 @@ class Recorder : public StepObserver {
   explicit Recorder(const Plan& plan) : plan_(plan) {}
   void on_step(std::uint32_t step, TensorId tensor, std::span<const float> values, std::size_t) override {
     const Step& s = plan_.steps[step];
-    seen_[std::to_string(s.layer) + "/" + std::string(op_name(s.op)) + "/" + plan_.tensors[index(tensor)].name] = {values.begin(), values.end()};
+    seen_[std::to_string(s.layer) + "/" + std::string(op_name(s.op)) + "/" + plan_.tensors[index(tensor)].name] = {
+        values.begin(), values.end()};
     order_.emplace_back(step, std::vector<float>(values.begin(), values.end()));
   }
   const std::vector<float>& at(const std::string& key) const {
@@ -56,12 +57,14 @@ class Runner {
     limits_.max_positions = options.max_positions;
     limits_.kv_block_tokens = 8;  // small: windows and tables cross many borders
     limits_.kv_dtype = options.kv;
-    limits_.kv_blocks = kv_blocks_needed(plan, options.max_positions, options.max_rows, options.max_sequences, limits_.kv_block_tokens);
+    limits_.kv_blocks =
+        kv_blocks_needed(plan, options.max_positions, options.max_rows, options.max_sequences, limits_.kv_block_tokens);
     pool_ = KvPool(plan, limits_);
     auto placement = place(plan, options.device);
     UNICORN_CHECK_MSG(placement.ok(), placement.error().message);
-    auto executor = Executor::create(plan, *placement, limits_,
-                                     [&](std::string_view name) { return create_backend(name, {options.n_threads}); }, {});
+    auto executor =
+        Executor::create(plan, *placement, limits_,
+                         [&](std::string_view name) { return create_backend(name, {options.n_threads}); }, {});
     UNICORN_CHECK_MSG(executor.ok(), executor.error().message);
     executor_ = std::move(executor).value();
     for (std::uint32_t i = 0; i < options.max_sequences; ++i) {
@@ -86,7 +89,8 @@ class Runner {
       const Status status = t.reserve(n_[c.sequence], n_[c.sequence] + c.ids.size());
       UNICORN_CHECK_MSG(status.ok(), status.error().message);
       const auto row = static_cast<std::uint32_t>(ids.size());
-      segments.push_back({row, static_cast<std::uint32_t>(c.ids.size()), static_cast<std::uint32_t>(n_[c.sequence]), t.view(), {}});
+      segments.push_back(
+          {row, static_cast<std::uint32_t>(c.ids.size()), static_cast<std::uint32_t>(n_[c.sequence]), t.view(), {}});
       for (std::size_t o : c.outputs) outputs.push_back(row + static_cast<std::uint32_t>(o));
       ids.insert(ids.end(), c.ids.begin(), c.ids.end());
       n_[c.sequence] += c.ids.size();

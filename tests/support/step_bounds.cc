@@ -25,8 +25,8 @@ double norm_error(std::size_t n) { return sum_error(n) / 2 + 5 * kRound; }
 
 class Bounds {
  public:
-  Bounds(const Plan& plan, const Step& step, const Limits& limits, const Batch& batch, const std::vector<RowPlace>& rows,
-         const StepInputs& in, bool int8)
+  Bounds(const Plan& plan, const Step& step, const Limits& limits, const Batch& batch,
+         const std::vector<RowPlace>& rows, const StepInputs& in, bool int8)
       : plan_(plan), step_(step), limits_(limits), batch_(batch), rows_(rows), in_(in), int8_(int8) {}
 
   std::vector<StepBounds> make() {
@@ -69,7 +69,8 @@ class Bounds {
     if (blocks)
       for (std::size_t b = 0; b < k; b += kBlock) {
         double top = 0;
-        for (std::size_t i = b; i < std::min(b + kBlock, k); ++i) top = std::max(top, std::fabs(x.exact[i]) + x.error[i]);
+        for (std::size_t i = b; i < std::min(b + kBlock, k); ++i)
+          top = std::max(top, std::fabs(x.exact[i]) + x.error[i]);
         for (std::size_t i = b; i < std::min(b + kBlock, k); ++i) step[i] = top / 254 * (1 + 130 * kRound) + 1e-30;
       }
     // Float weights: one chain over k. Blocks: sums in a block are exact; scales, and sums over blocks, round.
@@ -122,7 +123,8 @@ class Bounds {
       // The kernels' gelu: relative (6 + 4·|2u|) ulp, and |2u|·|gelu| < 4 where x is negative; 16 ulp of |x| elsewhere.
       const double own = 16 * kUlp * std::max(1.0, std::fabs(g.exact[i]));
       y.exact[i] = a * u.exact[i];
-      y.error[i] = (slope + own) * (std::fabs(u.exact[i]) + u.error[i]) + std::fabs(a) * u.error[i] + kUlp * std::fabs(y.exact[i]);
+      y.error[i] = (slope + own) * (std::fabs(u.exact[i]) + u.error[i]) + std::fabs(a) * u.error[i] +
+                   kUlp * std::fabs(y.exact[i]);
     }
     return y;
   }
@@ -155,7 +157,8 @@ class Bounds {
   }
   Values scaled(Values x, double by) const {
     for (double& v : x.exact) v *= by;
-    for (std::size_t i = 0; i < x.error.size(); ++i) x.error[i] = x.error[i] * std::fabs(by) + kUlp * std::fabs(x.exact[i]);
+    for (std::size_t i = 0; i < x.error.size(); ++i)
+      x.error[i] = x.error[i] * std::fabs(by) + kUlp * std::fabs(x.exact[i]);
     return x;
   }
 
@@ -230,8 +233,9 @@ class Bounds {
         if (!sees_slot(segment, place, slot)) continue;
         ++seen;
         for (const bool value : {false, true}) {
-          const std::byte* at = in_.kv(o.kv_layer) + block_of(segment, layer.group, slot, limits_) * kv_block_bytes(layer, limits_) +
-                                ((value ? layer.n_kv_heads : 0) + h / group) * tokens * n_row_bytes + slot % tokens * n_row_bytes;
+          const std::byte* at =
+              in_.kv(o.kv_layer) + block_of(segment, layer.group, slot, limits_) * kv_block_bytes(layer, limits_) +
+              ((value ? layer.n_kv_heads : 0) + h / group) * tokens * n_row_bytes + slot % tokens * n_row_bytes;
           decode_row(limits_.kv_dtype, at, kv.data(), d);
           double s = 0;
           for (float x : kv) {
@@ -243,7 +247,8 @@ class Bounds {
       }
       // As an error e of a score scales its weight by e^e, above and below the line; |q·k| ≤ |q||k|.
       const double score = std::sqrt(q_size) * k_size * double{o.scale};
-      const double relative = 2 * (static_cast<double>(d) / 8 + 8) * kRound * score + (static_cast<double>(seen) / 2 + 40) * kUlp;
+      const double relative =
+          2 * (static_cast<double>(d) / 8 + 8) * kRound * score + (static_cast<double>(seen) / 2 + 40) * kUlp;
       bound.insert(bound.end(), d, relative * v_top);
     }
     put(0, bound);
@@ -260,7 +265,8 @@ class Bounds {
       // The mean moves by at most the mean error, the deviation by at most the errors' own size.
       double mean_error = 0;
       for (double e : g.error) mean_error += e / n;
-      const double cut_error = mean_error + double{*o.sparsity_z} * rms(g.error) * 1.1 + 4 * kUlp * (std::fabs(mean) + 2 * deviation);
+      const double cut_error =
+          mean_error + double{*o.sparsity_z} * rms(g.error) * 1.1 + 4 * kUlp * (std::fabs(mean) + 2 * deviation);
       for (std::size_t i = 0; i < g.exact.size(); ++i) {
         g.exact[i] = std::max(g.exact[i] - (mean + double{*o.sparsity_z} * deviation), 0.0);
         g.error[i] += cut_error;
@@ -278,7 +284,9 @@ class Bounds {
   void add(const op::PleCombine& o) {
     Doubles bound;
     for (std::uint32_t c = 0; c < o.out.width; c += o.ple_width) {
-      const Values p = norm(scaled(exactly({o.projected.id, o.projected.offset + c, o.ple_width}), double{o.projection_scale}), weight(o.norm));
+      const Values p =
+          norm(scaled(exactly({o.projected.id, o.projected.offset + c, o.ple_width}), double{o.projection_scale}),
+               weight(o.norm));
       const Values y = scaled(sum(p, exactly({o.rows.id, o.rows.offset + c, o.ple_width})), double{o.combine_scale});
       bound.insert(bound.end(), y.error.begin(), y.error.end());
     }
@@ -307,7 +315,8 @@ class Bounds {
     const std::uint32_t d = o.out.width, n = o.n_streams;
     Values total = exactly({o.streams.id, o.streams.offset, d});
     const double target = rms(total.exact);
-    for (std::uint32_t c = 0; c < o.projected.width; c += d) total = sum(total, matched({o.projected.id, o.projected.offset + c, d}, target));
+    for (std::uint32_t c = 0; c < o.projected.width; c += d)
+      total = sum(total, matched({o.projected.id, o.projected.offset + c, d}, target));
     put(0, norm(scaled(total, 1.0 / n), weight(o.norm)).error);
   }
   void add(const op::AltupPredict& o) {
@@ -354,7 +363,8 @@ class Bounds {
       for (std::uint32_t i = 0; i < d; ++i) {
         const double inn = ff.exact[i] - p[i], coef = c.exact[j] + 1, value = inn * coef + p[j * d + i];
         const double inn_error = ff.error[i] + kUlp * (std::fabs(ff.exact[i]) + std::fabs(p[i]));
-        const double e = inn_error * std::fabs(coef) + (std::fabs(inn) + inn_error) * (c.error[j] + kUlp * (1 + std::fabs(c.exact[j]))) +
+        const double e = inn_error * std::fabs(coef) +
+                         (std::fabs(inn) + inn_error) * (c.error[j] + kUlp * (1 + std::fabs(c.exact[j]))) +
                          2 * kUlp * (std::fabs(value) + std::fabs(inn * coef));
         bound.push_back(e);
         if (j == 0) gate.push_back((scale.empty() ? 1 : std::fabs(scale[i])) * (e + kUlp * std::fabs(value)));
@@ -364,7 +374,8 @@ class Bounds {
   }
   void add(const op::PleInject& o) {
     const std::uint32_t d = o.gate_in.width;
-    const Values h = norm(product(geglu(product(exactly(o.gate_in), o.gate), exactly(o.ple)), o.proj), weight(o.post_norm));
+    const Values h =
+        norm(product(geglu(product(exactly(o.gate_in), o.gate), exactly(o.ple)), o.proj), weight(o.post_norm));
     Doubles bound(d);
     for (std::uint32_t j = 1; j < o.n_streams; ++j) {
       const Values y = sum(exactly({o.streams.id, o.streams.offset + j * d, d}), h);

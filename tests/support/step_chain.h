@@ -24,7 +24,8 @@ class StepChain {
     for (std::uint32_t t = 0; t < plan.tensors.size(); ++t) {
       if (whole && TensorId{t} != plan.hidden && TensorId{t} != plan.logits) continue;
       const TensorInfo& info = plan.tensors[t];
-      placement_.tensors[t] = buffer((info.rows == Rows::all ? limits.max_rows : limits.max_output_rows) * std::size_t{info.width} * sizeof(float));
+      placement_.tensors[t] = buffer((info.rows == Rows::all ? limits.max_rows : limits.max_output_rows) *
+                                     std::size_t{info.width} * sizeof(float));
     }
     for (std::size_t l = 0; l < plan.kv_layers.size(); ++l)
       placement_.kv[l] = buffer(limits.kv_blocks[plan.kv_layers[l].group] * kv_block_bytes(plan.kv_layers[l], limits));
@@ -32,7 +33,8 @@ class StepChain {
     if (whole)
       programs_.push_back(take(backend_->compile(plan, {0, n}, limits, placement_)));
     else
-      for (std::uint32_t s = 0; s < n; ++s) programs_.push_back(take(backend_->compile(plan, {s, s + 1}, limits, placement_)));
+      for (std::uint32_t s = 0; s < n; ++s)
+        programs_.push_back(take(backend_->compile(plan, {s, s + 1}, limits, placement_)));
   }
 
   std::size_t n_programs() const { return programs_.size(); }
@@ -47,7 +49,9 @@ class StepChain {
   Program& program(std::size_t i) { return *programs_[i]; }
 
   float* tensor(TensorId id) { return reinterpret_cast<float*>(placement_.tensors[index(id)]->host()); }
-  float* row(const TensorRef& ref, std::size_t r) { return tensor(ref.id) + r * plan_.tensors[index(ref.id)].width + ref.offset; }
+  float* row(const TensorRef& ref, std::size_t r) {
+    return tensor(ref.id) + r * plan_.tensors[index(ref.id)].width + ref.offset;
+  }
   std::vector<float> logits(std::size_t output_row) {
     const std::size_t width = plan_.tensors[index(plan_.logits)].width;
     const float* row = tensor(plan_.logits) + output_row * width;

@@ -69,7 +69,8 @@ void AttentionWork::plan(const Batch& batch, std::span<const RowPlace> rows, con
     for (std::uint32_t r = row + 1; r < end; ++r) low = std::min(low, first_slot(rows[r], shape_.window));
     const std::uint32_t first = low / chunk;
     tiles_.push_back({row, end - row, first, rows[end - 1].slot / chunk - first + 1, n_partials});
-    n_partials += state_floats((end - row) * std::size_t{shape_.group}, shape_.head_dim) * shape_.n_kv_heads * tiles_.back().n_chunks;
+    n_partials += state_floats((end - row) * std::size_t{shape_.group}, shape_.head_dim) * shape_.n_kv_heads *
+                  tiles_.back().n_chunks;
     row = end;
   }
   static_cast<void>(batch);
@@ -134,7 +135,8 @@ void Attention::run_chunk(const AttentionWork::Tile& tile, std::uint32_t kv_head
   std::fill_n(state + n_queries, n_queries * (d + 1), 0.0f);
 
   const auto block_at = [&](std::uint32_t slot) {
-    return kv + std::size_t{block_of(segment, layer.group, slot, limits)} * 2 * half + kv_head * std::size_t{block_tokens} * n_row_bytes;
+    return kv + std::size_t{block_of(segment, layer.group, slot, limits)} * 2 * half +
+           kv_head * std::size_t{block_tokens} * n_row_bytes;
   };
   const std::uint32_t last_block = std::min((chunk + 1) * per_chunk - 1, places[tile.n_rows - 1].slot / block_tokens);
   for (std::uint32_t b = chunk * per_chunk; b <= last_block; ++b) {
@@ -213,10 +215,9 @@ void Attention::finish(const AttentionWork::Tile& tile, std::uint32_t kv_head, c
   const AttentionShape& shape = work.shape_;
   const std::size_t d = shape.head_dim, n_queries = tile.n_rows * std::size_t{shape.group};
   for (std::size_t j = 0; j < n_queries; ++j)
-    kernels.attention_finish(total + 2 * n_queries + j * d, total[n_queries + j],
-                             out.row(member, tile.first_row + j / shape.group) +
-                                 (kv_head * shape.group + j % shape.group) * d,
-                             d);
+    kernels.attention_finish(
+        total + 2 * n_queries + j * d, total[n_queries + j],
+        out.row(member, tile.first_row + j / shape.group) + (kv_head * shape.group + j % shape.group) * d, d);
 }
 
 }  // namespace unicorn::cpu

@@ -49,9 +49,9 @@ class AttentionWork {
  private:
   friend class Attention;
   struct Tile {
-    std::uint32_t first_row, n_rows;      // of the row domain
+    std::uint32_t first_row, n_rows;  // of the row domain
     std::uint32_t first_chunk, n_chunks;
-    std::size_t partials;                 // where its states begin, in floats
+    std::size_t partials;  // where its states begin, in floats
   };
   struct Unit {
     std::uint32_t tile, kv_head, first_chunk, n_chunks;
@@ -87,7 +87,8 @@ class Attention {
       if (i >= work.units_.size()) return;
       const AttentionWork::Unit& unit = work.units_[i];
       const AttentionWork::Tile& tile = work.tiles_[unit.tile];
-      if (unit.first_chunk + unit.n_chunks == tile.first_chunk + tile.n_chunks) store(tile.first_row, tile.n_rows, unit.kv_head);
+      if (unit.first_chunk + unit.n_chunks == tile.first_chunk + tile.n_chunks)
+        store(tile.first_row, tile.n_rows, unit.kv_head);
       run_unit(unit, scratch, member);
     }
   }

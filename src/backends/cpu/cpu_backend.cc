@@ -37,7 +37,8 @@ class CpuBackend final : public Backend {
  public:
   CpuBackend(const KernelTable& kernels, std::size_t n_threads) : kernels_(kernels), pool_(n_threads) {
     info_.id = "cpu";
-    info_.description = fmt::format("{}, {} thread{}, {}", cpu_model(), n_threads, n_threads == 1 ? "" : "s", kernels.name);
+    info_.description =
+        fmt::format("{}, {} thread{}, {}", cpu_model(), n_threads, n_threads == 1 ? "" : "s", kernels.name);
     info_.memory_bytes = physical_memory();
   }
 
@@ -76,7 +77,8 @@ class CpuBackend final : public Backend {
         work += 2.0 * keys * attention->n_heads * layer.head_dim * rows;
       }
     }
-    return {std::max(read / kReadBytesPerSecond, work / (kMultiplyAddsPerSecondAndMember * static_cast<double>(pool_.size())))};
+    return {std::max(read / kReadBytesPerSecond,
+                     work / (kMultiplyAddsPerSecondAndMember * static_cast<double>(pool_.size())))};
   }
 
   Result<std::unique_ptr<Weight>> prepare(const WeightRef& weight, const Progress& progress) override {
@@ -96,7 +98,8 @@ class CpuBackend final : public Backend {
 
   Result<std::unique_ptr<Program>> compile(const Plan& plan, StepRange range, const Limits& limits,
                                            const Placement& placement) override {
-    UNICORN_ASSIGN(std::unique_ptr<CpuProgram> program, CpuProgram::compile(plan, range, limits, placement, kernels_, pool_));
+    UNICORN_ASSIGN(std::unique_ptr<CpuProgram> program,
+                   CpuProgram::compile(plan, range, limits, placement, kernels_, pool_));
     return std::unique_ptr<Program>(std::move(program));
   }
 

@@ -16,18 +16,23 @@ namespace {
 constexpr const KernelTable* kTables[] = {
     &kScalarKernels,
 #if defined(__x86_64__)
-    &kAvx2Kernels, &kAvxVnniKernels, &kAvx512Kernels, &kAvx512VnniKernels,
+    &kAvx2Kernels,   &kAvxVnniKernels, &kAvx512Kernels, &kAvx512VnniKernels,
 #endif
 };
 
 bool runnable(const KernelTable& table) {
   const CpuFeatures& cpu = cpu_features();
   switch (table.isa) {
-    case Isa::scalar: return true;
-    case Isa::avx2: return cpu.avx2;
-    case Isa::avx_vnni: return cpu.avx_vnni;
-    case Isa::avx512: return cpu.avx512;
-    case Isa::avx512_vnni: return cpu.avx512_vnni;
+    case Isa::scalar:
+      return true;
+    case Isa::avx2:
+      return cpu.avx2;
+    case Isa::avx_vnni:
+      return cpu.avx_vnni;
+    case Isa::avx512:
+      return cpu.avx512;
+    case Isa::avx512_vnni:
+      return cpu.avx512_vnni;
   }
   return false;
 }
@@ -56,9 +61,8 @@ Result<const KernelTable*> select_kernels(std::string_view forced) {
   }
   bool known = false;
   for (const KernelTable* table : kTables) known |= forced == table->name;
-  return Error{ErrorCode::invalid_argument,
-               fmt::format("instruction set '{}' is {}; this processor runs: {}", forced,
-                           known ? "not available here" : "unknown", names)};
+  return Error{ErrorCode::invalid_argument, fmt::format("instruction set '{}' is {}; this processor runs: {}", forced,
+                                                        known ? "not available here" : "unknown", names)};
 }
 
 void matmul(const KernelTable& kernels, const PackedMatrix& w, const ActivationView& x, float* y, std::size_t ldy,

@@ -27,8 +27,10 @@ constexpr std::size_t file_block(DType dtype) {  // elements per file block, of 
     case DType::q4_k:
     case DType::q5_k:
     case DType::q6_k:
-    case DType::iq4_xs: return 256;
-    default: return 32;
+    case DType::iq4_xs:
+      return 256;
+    default:
+      return 32;
   }
 }
 
@@ -94,8 +96,7 @@ template <DType D>
       for (int s = 0; s < 16; ++s) out.scale[s] = b.scales[s];
     } else {
       for (int s = 0; s < 8; ++s)
-        for (int e = 0; e < 32; ++e)
-          out.codes[32 * s + e] |= static_cast<std::uint8_t>(((b.hmask[e] >> s) & 1) << 2);
+        for (int e = 0; e < 32; ++e) out.codes[32 * s + e] |= static_cast<std::uint8_t>(((b.hmask[e] >> s) & 1) << 2);
       for (std::size_t s = 0; s < 16; ++s) out.scale[s] = static_cast<std::uint8_t>(unpack_scale_q3_k(b.scales, s));
     }
   } else if constexpr (D == DType::q4_k || D == DType::q5_k) {
@@ -133,10 +134,15 @@ template <DType D>
 [[gnu::always_inline]] inline void store_scale(std::uint8_t* p, std::uint16_t v) { __builtin_memcpy(p, &v, 2); }
 
 // Scales of the row's file block into the unit's head; `block` is the block's place in the unit (32-wide types).
-[[gnu::always_inline]] inline void write_scales(Scales kind, const FileBlock& fb, std::size_t block, std::size_t r, std::uint8_t* unit) {
+[[gnu::always_inline]] inline void write_scales(Scales kind, const FileBlock& fb, std::size_t block, std::size_t r,
+                                                std::uint8_t* unit) {
   switch (kind) {
-    case Scales::f16: store_scale(unit + 32 * block + 2 * r, fb.d); break;
-    case Scales::e8m0: unit[16 * block + r] = static_cast<std::uint8_t>(fb.d); break;
+    case Scales::f16:
+      store_scale(unit + 32 * block + 2 * r, fb.d);
+      break;
+    case Scales::e8m0:
+      unit[16 * block + r] = static_cast<std::uint8_t>(fb.d);
+      break;
     case Scales::f16_min:
       store_scale(unit + 2 * r, fb.d);
       store_scale(unit + 32 + 2 * r, fb.m);

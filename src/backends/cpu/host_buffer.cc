@@ -23,7 +23,8 @@ void HostMemory::Release::operator()(std::byte* p) const {
 
 Result<HostMemory> HostMemory::allocate(std::size_t n_bytes) {
   const auto refused = [&] {
-    return Error{ErrorCode::out_of_memory, fmt::format("cpu: no memory for {:.1f} MB", static_cast<double>(n_bytes) / 1e6)};
+    return Error{ErrorCode::out_of_memory,
+                 fmt::format("cpu: no memory for {:.1f} MB", static_cast<double>(n_bytes) / 1e6)};
   };
   HostMemory memory;
   if (n_bytes >= kLarge) {

@@ -30,7 +30,8 @@ class HostMemory {
 
 class HostBuffer final : public Buffer {
  public:
-  explicit HostBuffer(HostMemory memory) : memory_(std::move(memory)), data_(memory_.data()), n_bytes_(memory_.n_bytes()) {}
+  explicit HostBuffer(HostMemory memory)
+      : memory_(std::move(memory)), data_(memory_.data()), n_bytes_(memory_.n_bytes()) {}
   explicit HostBuffer(const External& memory) : data_(memory.host), n_bytes_(memory.n_bytes) {}
   std::size_t n_bytes() const override { return n_bytes_; }
   std::byte* host() const override { return data_; }

@@ -93,9 +93,9 @@ struct KernelTable {
 
   // By dtype, every entry filled. All of them give an output the same bits.
   MatmulFn matmul[kNDTypes];             // Layout::panels
-  MatmulFn matmul_columns[kNDTypes];     // Layout::columns; k whose x (or its code) is 0 are not read when m is small
+  MatmulFn matmul_columns[kNDTypes];  // Layout::columns; k whose x (or its code) is 0 are not read when m is small
   MatmulFn matmul_dense_rows[kNDTypes];  // Layout::rows, all outputs of a range
-  MatmulRowsFn matmul_rows[kNDTypes];    // Layout::rows, chosen outputs, m == 1
+  MatmulRowsFn matmul_rows[kNDTypes];  // Layout::rows, chosen outputs, m == 1
 };
 
 }  // namespace unicorn::cpu

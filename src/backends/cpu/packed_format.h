@@ -58,47 +58,59 @@ namespace unicorn::cpu {
 enum class Codes : std::uint8_t { nibble, nibble_bit, nibble_pair, pair, pair_bit, byte };
 
 enum class Scales : std::uint8_t {
-  f16,          // d per block
-  f16_min,      // d and m per block
-  e8m0,         // power of two per block
-  sub32,        // d per 256, i8 per 32
-  sub32_min,    // d and dmin per 256, u8 scale and u8 min per 32
-  sub16,        // d per 256, i8 per 16
-  sub16_min,    // d and dmin per 256, u4 scale and u4 min per 16
+  f16,  // d per block
+  f16_min,  // d and m per block
+  e8m0,  // power of two per block
+  sub32,  // d per 256, i8 per 32
+  sub32_min,  // d and dmin per 256, u8 scale and u8 min per 32
+  sub16,  // d per 256, i8 per 16
+  sub16_min,  // d and dmin per 256, u4 scale and u4 min per 16
 };
 
 struct PackedFormat {
   Codes codes;
   Scales scales;
-  std::uint8_t zero;         // weight = scale · (code - zero) [+ min]; codebooks: of the looked-up, biased value
-  std::uint8_t blocks;       // per unit
+  std::uint8_t zero;  // weight = scale · (code - zero) [+ min]; codebooks: of the looked-up, biased value
+  std::uint8_t blocks;  // per unit
   std::uint16_t scale_bytes;  // per unit
-  std::uint16_t code_bytes;   // per block
+  std::uint16_t code_bytes;  // per block
 };
 
-constexpr std::size_t unit_bytes(const PackedFormat& f) {
-  return f.scale_bytes + std::size_t{f.blocks} * f.code_bytes;
-}
+constexpr std::size_t unit_bytes(const PackedFormat& f) { return f.scale_bytes + std::size_t{f.blocks} * f.code_bytes; }
 
 // Precondition: is_quantised(dtype).
 constexpr PackedFormat packed_format(DType dtype) {
   switch (dtype) {
-    case DType::q4_0: return {Codes::nibble, Scales::f16, 8, 2, 64, 256};
-    case DType::q4_1: return {Codes::nibble, Scales::f16_min, 0, 1, 64, 256};
-    case DType::q5_0: return {Codes::nibble_bit, Scales::f16, 16, 2, 64, 320};
-    case DType::q5_1: return {Codes::nibble_bit, Scales::f16_min, 0, 1, 64, 320};
-    case DType::q8_0: return {Codes::byte, Scales::f16, 128, 2, 64, 512};
-    case DType::q2_k: return {Codes::pair, Scales::sub16_min, 0, 8, 320, 128};
-    case DType::q3_k: return {Codes::pair_bit, Scales::sub16, 4, 8, 320, 192};
-    case DType::q4_k: return {Codes::nibble, Scales::sub32_min, 0, 8, 320, 256};
-    case DType::q5_k: return {Codes::nibble_bit, Scales::sub32_min, 0, 8, 320, 320};
-    case DType::q6_k: return {Codes::nibble_pair, Scales::sub16, 32, 8, 320, 384};
-    case DType::iq4_nl: return {Codes::nibble, Scales::f16, 128, 2, 64, 256};
-    case DType::iq4_xs: return {Codes::nibble, Scales::sub32, 128, 8, 192, 256};
-    case DType::mxfp4: return {Codes::nibble, Scales::e8m0, 16, 4, 64, 256};
+    case DType::q4_0:
+      return {Codes::nibble, Scales::f16, 8, 2, 64, 256};
+    case DType::q4_1:
+      return {Codes::nibble, Scales::f16_min, 0, 1, 64, 256};
+    case DType::q5_0:
+      return {Codes::nibble_bit, Scales::f16, 16, 2, 64, 320};
+    case DType::q5_1:
+      return {Codes::nibble_bit, Scales::f16_min, 0, 1, 64, 320};
+    case DType::q8_0:
+      return {Codes::byte, Scales::f16, 128, 2, 64, 512};
+    case DType::q2_k:
+      return {Codes::pair, Scales::sub16_min, 0, 8, 320, 128};
+    case DType::q3_k:
+      return {Codes::pair_bit, Scales::sub16, 4, 8, 320, 192};
+    case DType::q4_k:
+      return {Codes::nibble, Scales::sub32_min, 0, 8, 320, 256};
+    case DType::q5_k:
+      return {Codes::nibble_bit, Scales::sub32_min, 0, 8, 320, 320};
+    case DType::q6_k:
+      return {Codes::nibble_pair, Scales::sub16, 32, 8, 320, 384};
+    case DType::iq4_nl:
+      return {Codes::nibble, Scales::f16, 128, 2, 64, 256};
+    case DType::iq4_xs:
+      return {Codes::nibble, Scales::sub32, 128, 8, 192, 256};
+    case DType::mxfp4:
+      return {Codes::nibble, Scales::e8m0, 16, 4, 64, 256};
     case DType::f32:
     case DType::f16:
-    case DType::bf16: break;
+    case DType::bf16:
+      break;
   }
   return {};
 }
@@ -106,9 +118,11 @@ constexpr PackedFormat packed_format(DType dtype) {
 // Bytes of a panel of 16 rows, a multiple of 64.
 constexpr std::size_t panel_bytes(DType dtype, std::size_t k) {
   switch (dtype) {
-    case DType::f32: return 64 * k;
+    case DType::f32:
+      return 64 * k;
     case DType::f16:
-    case DType::bf16: return 64 * ((k + 1) / 2);
+    case DType::bf16:
+      return 64 * ((k + 1) / 2);
     default: {
       const PackedFormat f = packed_format(dtype);
       const std::size_t per_unit = std::size_t{32} * f.blocks;
@@ -120,11 +134,11 @@ constexpr std::size_t panel_bytes(DType dtype, std::size_t k) {
 // ---- Layout::columns.
 
 struct ColumnFormat {
-  std::uint16_t k;            // per file block
-  std::uint16_t sub_scales;   // one-byte arrays of scales, then of mins
+  std::uint16_t k;  // per file block
+  std::uint16_t sub_scales;  // one-byte arrays of scales, then of mins
   std::uint16_t sub_mins;
-  std::uint16_t wide_bytes;   // bytes per output of d and m (mxfp4: the exponent)
-  std::uint16_t code_bits;    // per code, all planes; floats: bits of an element
+  std::uint16_t wide_bytes;  // bytes per output of d and m (mxfp4: the exponent)
+  std::uint16_t code_bits;  // per code, all planes; floats: bits of an element
 };
 
 constexpr ColumnFormat column_format(DType dtype) {
@@ -134,13 +148,27 @@ constexpr ColumnFormat column_format(DType dtype) {
   const PackedFormat f = packed_format(dtype);
   c.code_bits = static_cast<std::uint16_t>(f.code_bytes / 64);
   switch (f.scales) {
-    case Scales::f16: c.k = 32, c.wide_bytes = 2; break;
-    case Scales::e8m0: c.k = 32, c.wide_bytes = 1; break;
-    case Scales::f16_min: c.k = 32, c.wide_bytes = 4; break;
-    case Scales::sub32: c.k = 256, c.wide_bytes = 2, c.sub_scales = 8; break;
-    case Scales::sub32_min: c.k = 256, c.wide_bytes = 4, c.sub_scales = 8, c.sub_mins = 8; break;
-    case Scales::sub16: c.k = 256, c.wide_bytes = 2, c.sub_scales = 16; break;
-    case Scales::sub16_min: c.k = 256, c.wide_bytes = 4, c.sub_scales = 16; break;
+    case Scales::f16:
+      c.k = 32, c.wide_bytes = 2;
+      break;
+    case Scales::e8m0:
+      c.k = 32, c.wide_bytes = 1;
+      break;
+    case Scales::f16_min:
+      c.k = 32, c.wide_bytes = 4;
+      break;
+    case Scales::sub32:
+      c.k = 256, c.wide_bytes = 2, c.sub_scales = 8;
+      break;
+    case Scales::sub32_min:
+      c.k = 256, c.wide_bytes = 4, c.sub_scales = 8, c.sub_mins = 8;
+      break;
+    case Scales::sub16:
+      c.k = 256, c.wide_bytes = 2, c.sub_scales = 16;
+      break;
+    case Scales::sub16_min:
+      c.k = 256, c.wide_bytes = 4, c.sub_scales = 16;
+      break;
   }
   return c;
 }

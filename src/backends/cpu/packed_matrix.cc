@@ -26,22 +26,36 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 template <class F>
 decltype(auto) with_quantised(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::q4_0: return f.template operator()<DType::q4_0>();
-    case DType::q4_1: return f.template operator()<DType::q4_1>();
-    case DType::q5_0: return f.template operator()<DType::q5_0>();
-    case DType::q5_1: return f.template operator()<DType::q5_1>();
-    case DType::q8_0: return f.template operator()<DType::q8_0>();
-    case DType::q2_k: return f.template operator()<DType::q2_k>();
-    case DType::q3_k: return f.template operator()<DType::q3_k>();
-    case DType::q4_k: return f.template operator()<DType::q4_k>();
-    case DType::q5_k: return f.template operator()<DType::q5_k>();
-    case DType::q6_k: return f.template operator()<DType::q6_k>();
-    case DType::iq4_nl: return f.template operator()<DType::iq4_nl>();
-    case DType::iq4_xs: return f.template operator()<DType::iq4_xs>();
-    case DType::mxfp4: return f.template operator()<DType::mxfp4>();
+    case DType::q4_0:
+      return f.template operator()<DType::q4_0>();
+    case DType::q4_1:
+      return f.template operator()<DType::q4_1>();
+    case DType::q5_0:
+      return f.template operator()<DType::q5_0>();
+    case DType::q5_1:
+      return f.template operator()<DType::q5_1>();
+    case DType::q8_0:
+      return f.template operator()<DType::q8_0>();
+    case DType::q2_k:
+      return f.template operator()<DType::q2_k>();
+    case DType::q3_k:
+      return f.template operator()<DType::q3_k>();
+    case DType::q4_k:
+      return f.template operator()<DType::q4_k>();
+    case DType::q5_k:
+      return f.template operator()<DType::q5_k>();
+    case DType::q6_k:
+      return f.template operator()<DType::q6_k>();
+    case DType::iq4_nl:
+      return f.template operator()<DType::iq4_nl>();
+    case DType::iq4_xs:
+      return f.template operator()<DType::iq4_xs>();
+    case DType::mxfp4:
+      return f.template operator()<DType::mxfp4>();
     case DType::f32:
     case DType::f16:
-    case DType::bf16: break;
+    case DType::bf16:
+      break;
   }
   UNICORN_CHECK_MSG(false, dtype_name(dtype));
   std::abort();
@@ -79,8 +93,12 @@ void write_bit_plane(const std::uint8_t* c, int shift, std::uint8_t* out) {
 
 void write_codes(Codes kind, const std::uint8_t* c, std::uint8_t* out) {
   switch (kind) {
-    case Codes::byte: write_byte_plane(c, out); break;
-    case Codes::nibble: write_nibble_plane(c, out); break;
+    case Codes::byte:
+      write_byte_plane(c, out);
+      break;
+    case Codes::nibble:
+      write_nibble_plane(c, out);
+      break;
     case Codes::nibble_bit:
       write_nibble_plane(c, out);
       write_bit_plane(c, 4, out + 256);
@@ -89,7 +107,9 @@ void write_codes(Codes kind, const std::uint8_t* c, std::uint8_t* out) {
       write_nibble_plane(c, out);
       write_pair_plane(c, 4, out + 256);
       break;
-    case Codes::pair: write_pair_plane(c, 0, out); break;
+    case Codes::pair:
+      write_pair_plane(c, 0, out);
+      break;
     case Codes::pair_bit:
       write_pair_plane(c, 0, out);
       write_bit_plane(c, 2, out + 128);
@@ -106,12 +126,24 @@ void read_codes(Codes kind, const std::uint8_t* in, std::uint8_t* c) {
     const auto bit = [&](const std::uint8_t* plane) { return plane[b] >> g & 1; };
     int code = 0;
     switch (kind) {
-      case Codes::byte: code = in[64 * g + b]; break;
-      case Codes::nibble: code = nibble(); break;
-      case Codes::nibble_bit: code = nibble() | bit(in + 256) << 4; break;
-      case Codes::nibble_pair: code = nibble() | pair(in + 256) << 4; break;
-      case Codes::pair: code = pair(in); break;
-      case Codes::pair_bit: code = pair(in) | bit(in + 128) << 2; break;
+      case Codes::byte:
+        code = in[64 * g + b];
+        break;
+      case Codes::nibble:
+        code = nibble();
+        break;
+      case Codes::nibble_bit:
+        code = nibble() | bit(in + 256) << 4;
+        break;
+      case Codes::nibble_pair:
+        code = nibble() | pair(in + 256) << 4;
+        break;
+      case Codes::pair:
+        code = pair(in);
+        break;
+      case Codes::pair_bit:
+        code = pair(in) | bit(in + 128) << 2;
+        break;
     }
     c[k] = static_cast<std::uint8_t>(code);
   }
@@ -139,10 +171,17 @@ void pack_quantised(const std::byte* const* rows, std::size_t n_rows, std::size_
 
 void pack_panel(DType dtype, const std::byte* const* rows, std::size_t n_rows, std::size_t k, std::uint8_t* panel) {
   switch (dtype) {
-    case DType::f32: pack_floats<DType::f32>(rows, n_rows, 0, k, panel); break;
-    case DType::f16: pack_floats<DType::f16>(rows, n_rows, 0, k, panel); break;
-    case DType::bf16: pack_floats<DType::bf16>(rows, n_rows, 0, k, panel); break;
-    default: with_quantised(dtype, [&]<DType D>() { pack_quantised<D>(rows, n_rows, k, panel); });
+    case DType::f32:
+      pack_floats<DType::f32>(rows, n_rows, 0, k, panel);
+      break;
+    case DType::f16:
+      pack_floats<DType::f16>(rows, n_rows, 0, k, panel);
+      break;
+    case DType::bf16:
+      pack_floats<DType::bf16>(rows, n_rows, 0, k, panel);
+      break;
+    default:
+      with_quantised(dtype, [&]<DType D>() { pack_quantised<D>(rows, n_rows, k, panel); });
   }
 }
 
@@ -151,7 +190,8 @@ void pack_panel(DType dtype, const std::byte* const* rows, std::size_t n_rows, s
 constexpr std::size_t kColumnChunk = 128;
 
 // One k of a chunk: `codes` are a byte per output, 64 of which make whole pieces of every plane.
-void write_column_codes(Codes kind, const std::uint8_t* codes, std::size_t n, std::size_t n_padded, std::uint8_t* column) {
+void write_column_codes(Codes kind, const std::uint8_t* codes, std::size_t n, std::size_t n_padded,
+                        std::uint8_t* column) {
   const std::size_t count = std::min(kColumnChunk, n_padded - n);
   const auto nibble = [&] {
     for (std::size_t c = 0; c < count; c += 32)
@@ -174,18 +214,31 @@ void write_column_codes(Codes kind, const std::uint8_t* codes, std::size_t n, st
     }
   };
   switch (kind) {
-    case Codes::byte: std::memcpy(column + n, codes, count); break;
-    case Codes::nibble: nibble(); break;
-    case Codes::nibble_bit: nibble(), bit(column + n_padded / 2, 4); break;
-    case Codes::nibble_pair: nibble(), pair(column + n_padded / 2, 4); break;
-    case Codes::pair: pair(column, 0); break;
-    case Codes::pair_bit: pair(column, 0), bit(column + n_padded / 4, 2); break;
+    case Codes::byte:
+      std::memcpy(column + n, codes, count);
+      break;
+    case Codes::nibble:
+      nibble();
+      break;
+    case Codes::nibble_bit:
+      nibble(), bit(column + n_padded / 2, 4);
+      break;
+    case Codes::nibble_pair:
+      nibble(), pair(column + n_padded / 2, 4);
+      break;
+    case Codes::pair:
+      pair(column, 0);
+      break;
+    case Codes::pair_bit:
+      pair(column, 0), bit(column + n_padded / 4, 2);
+      break;
   }
 }
 
 // Outputs [n, n + n_rows) into all file blocks. n is a multiple of kColumnChunk.
 template <DType D>
-void pack_columns(const std::byte* const* rows, std::size_t n_rows, std::size_t n, const PackedView& w, std::uint8_t* data) {
+void pack_columns(const std::byte* const* rows, std::size_t n_rows, std::size_t n, const PackedView& w,
+                  std::uint8_t* data) {
   constexpr ColumnFormat c = column_format(D);
   constexpr Codes kCodes = packed_format(D).codes;
   const std::size_t n_padded = column_padded(w.n), code_bytes = column_code_bytes(D, w.n);
@@ -224,10 +277,15 @@ void pack_float_columns(const std::byte* const* rows, std::size_t n_rows, std::s
 void pack_column_chunk(const std::byte* const* rows, std::size_t n_rows, std::size_t n, const PackedView& w,
                        std::uint8_t* data) {
   switch (w.dtype) {
-    case DType::f32: pack_float_columns<std::uint32_t>(rows, n_rows, n, w, data); break;
+    case DType::f32:
+      pack_float_columns<std::uint32_t>(rows, n_rows, n, w, data);
+      break;
     case DType::f16:
-    case DType::bf16: pack_float_columns<std::uint16_t>(rows, n_rows, n, w, data); break;
-    default: with_quantised(w.dtype, [&]<DType D>() { pack_columns<D>(rows, n_rows, n, w, data); });
+    case DType::bf16:
+      pack_float_columns<std::uint16_t>(rows, n_rows, n, w, data);
+      break;
+    default:
+      with_quantised(w.dtype, [&]<DType D>() { pack_columns<D>(rows, n_rows, n, w, data); });
   }
 }
 
@@ -320,24 +378,38 @@ void decode_column_row(const PackedView& w, std::size_t r, float* out) {
     std::uint8_t codes[32];
     for (std::size_t k = 0; k < 32; ++k, column += code_bytes) {
       const auto nibble = [&] { return column[r / 32 * 16 + r % 16] >> (r % 32 < 16 ? 0 : 4) & 15; };
-      const auto pair = [&](const std::uint8_t* plane) { return plane[r / 64 * 16 + r % 16] >> (2 * (r / 16 % 4)) & 3; };
+      const auto pair = [&](const std::uint8_t* plane) {
+        return plane[r / 64 * 16 + r % 16] >> (2 * (r / 16 % 4)) & 3;
+      };
       const auto bit = [&](const std::uint8_t* plane) { return plane[r / 8] >> (r % 8) & 1; };
       int code = 0;
       switch (kCodes) {
-        case Codes::byte: code = column[r]; break;
-        case Codes::nibble: code = nibble(); break;
-        case Codes::nibble_bit: code = nibble() | bit(column + n_padded / 2) << 4; break;
-        case Codes::nibble_pair: code = nibble() | pair(column + n_padded / 2) << 4; break;
-        case Codes::pair: code = pair(column); break;
-        case Codes::pair_bit: code = pair(column) | bit(column + n_padded / 4) << 2; break;
+        case Codes::byte:
+          code = column[r];
+          break;
+        case Codes::nibble:
+          code = nibble();
+          break;
+        case Codes::nibble_bit:
+          code = nibble() | bit(column + n_padded / 2) << 4;
+          break;
+        case Codes::nibble_pair:
+          code = nibble() | pair(column + n_padded / 2) << 4;
+          break;
+        case Codes::pair:
+          code = pair(column);
+          break;
+        case Codes::pair_bit:
+          code = pair(column) | bit(column + n_padded / 4) << 2;
+          break;
       }
       codes[k] = static_cast<std::uint8_t>(code);
     }
-    decode_codes<D>(codes,
-                    row_scales<D>(data + (c.wide_bytes == 1 ? 1 : 2) * r, data + 2 * n_padded + 2 * r,
-                                  sub + kHalves * in_block * n_padded, n_padded,
-                                  sub + (c.sub_scales + in_block) * n_padded),
-                    out);
+    decode_codes<D>(
+        codes,
+        row_scales<D>(data + (c.wide_bytes == 1 ? 1 : 2) * r, data + 2 * n_padded + 2 * r,
+                      sub + kHalves * in_block * n_padded, n_padded, sub + (c.sub_scales + in_block) * n_padded),
+        out);
   }
 }
 
@@ -352,7 +424,8 @@ bool is_file_mapping(std::span<const std::byte> range) {
   while (std::getline(maps, line)) {
     unsigned long low = 0, high = 0, inode = 0;
     if (std::sscanf(line.c_str(), "%lx-%lx %*s %*s %*s %lu", &low, &high, &inode) != 3) continue;
-    if (begin >= low && begin < high) return inode != 0 && begin + range.size() <= high && line.find(" r--") != std::string::npos;
+    if (begin >= low && begin < high)
+      return inode != 0 && begin + range.size() <= high && line.find(" r--") != std::string::npos;
   }
   return false;
 }
@@ -368,7 +441,8 @@ class SourcePages {
   explicit SourcePages(const WeightRef& weight) : weight_(weight) {
     for (const TensorView& view : weight.parts) {
       const auto bytes = part_bytes(view, 0, view.shape.n_rows());
-      droppable_.push_back(weight.owner == nullptr && bytes.size() >= (std::size_t{64} << 10) && is_file_mapping(bytes));
+      droppable_.push_back(weight.owner == nullptr && bytes.size() >= (std::size_t{64} << 10) &&
+                           is_file_mapping(bytes));
     }
   }
 

@@ -22,7 +22,8 @@ std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to *
 // Checks a range and gives a program its memory.
 class Compiler {
  public:
-  Compiler(CpuProgram& program, const Placement& placement) : p_(program), plan_(program.plan_), placement_(placement) {}
+  Compiler(CpuProgram& program, const Placement& placement)
+      : p_(program), plan_(program.plan_), placement_(placement) {}
 
   Status run() {
     UNICORN_CHECK(p_.range_.begin <= p_.range_.end && p_.range_.end <= plan_.steps.size());
@@ -52,7 +53,8 @@ class Compiler {
     for (WeightId id : access(*step_).weights) {
       const std::size_t i = index(id);
       const Weight* w = i < placement_.weights.size() ? placement_.weights[i] : nullptr;
-      if (w == nullptr) return bad(ErrorCode::invalid_argument, fmt::format("weight '{}' was not prepared", plan_.weights[i].name));
+      if (w == nullptr)
+        return bad(ErrorCode::invalid_argument, fmt::format("weight '{}' was not prepared", plan_.weights[i].name));
       p_.weights_[i] = static_cast<const CpuWeight*>(w);
     }
     return Ok{};
@@ -62,19 +64,24 @@ class Compiler {
 
   Status matrix(WeightId id, std::size_t n, std::size_t k) {
     const CpuWeight& w = weight(id);
-    if (w.packed() == nullptr) return bad(ErrorCode::unsupported, fmt::format("weight '{}' was not prepared for products", w.name()));
+    if (w.packed() == nullptr)
+      return bad(ErrorCode::unsupported, fmt::format("weight '{}' was not prepared for products", w.name()));
     if (w.n() != n || w.k() != k)
-      return bad(ErrorCode::invalid_argument, fmt::format("weight '{}' is [{}, {}], expected [{}, {}]", w.name(), w.n(), w.k(), n, k));
+      return bad(ErrorCode::invalid_argument,
+                 fmt::format("weight '{}' is [{}, {}], expected [{}, {}]", w.name(), w.n(), w.k(), n, k));
     max_k_ = std::max(max_k_, k);
     return Ok{};
   }
 
   Status vector(WeightId id, std::size_t n, bool may_be_none = false) {
-    if (id == kNoWeight) return may_be_none ? Status(Ok{}) : Status(bad(ErrorCode::invalid_argument, "a weight is missing"));
+    if (id == kNoWeight)
+      return may_be_none ? Status(Ok{}) : Status(bad(ErrorCode::invalid_argument, "a weight is missing"));
     const CpuWeight& w = weight(id);
-    if (w.vector() == nullptr) return bad(ErrorCode::unsupported, fmt::format("weight '{}' was not prepared as a vector", w.name()));
+    if (w.vector() == nullptr)
+      return bad(ErrorCode::unsupported, fmt::format("weight '{}' was not prepared as a vector", w.name()));
     if (w.n() * w.k() != n)
-      return bad(ErrorCode::invalid_argument, fmt::format("weight '{}' has {} values, expected {}", w.name(), w.n() * w.k(), n));
+      return bad(ErrorCode::invalid_argument,
+                 fmt::format("weight '{}' has {} values, expected {}", w.name(), w.n() * w.k(), n));
     return Ok{};
   }
 
@@ -92,9 +99,11 @@ class Compiler {
   }
 
   Status rope(const Rope& rope, std::size_t head_dim) {
-    if (head_dim == 0 || head_dim % 2 != 0) return bad(ErrorCode::unsupported, fmt::format("head_dim {} is not even", head_dim));
+    if (head_dim == 0 || head_dim % 2 != 0)
+      return bad(ErrorCode::unsupported, fmt::format("head_dim {} is not even", head_dim));
     for (const RopeTable& table : p_.ropes_)
-      if (table.rope.theta == rope.theta && table.rope.freq_scale == rope.freq_scale && table.head_dim == head_dim) return Ok{};
+      if (table.rope.theta == rope.theta && table.rope.freq_scale == rope.freq_scale && table.head_dim == head_dim)
+        return Ok{};
     RopeTable table{rope, head_dim, std::vector<float>(head_dim / 2), {}};
     for (std::size_t i = 0; i < head_dim / 2; ++i) {
       const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
@@ -109,14 +118,16 @@ class Compiler {
     const Limits& limits = p_.limits_;
     const DType dtype = limits.kv_dtype;
     if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16 && dtype != DType::q8_0)
-      return bad(ErrorCode::unsupported, fmt::format("a KV cache of {}; f32, f16, bf16 and q8_0 are supported", dtype_name(dtype)));
+      return bad(ErrorCode::unsupported,
+                 fmt::format("a KV cache of {}; f32, f16, bf16 and q8_0 are supported", dtype_name(dtype)));
     if (kv.head_dim % dtype_info(dtype).block != 0)
-      return bad(ErrorCode::unsupported, fmt::format("a KV cache of {} needs head_dim to be a multiple of {}, it is {}", dtype_name(dtype),
-                                                     dtype_info(dtype).block, kv.head_dim));
+      return bad(ErrorCode::unsupported, fmt::format("a KV cache of {} needs head_dim to be a multiple of {}, it is {}",
+                                                     dtype_name(dtype), dtype_info(dtype).block, kv.head_dim));
     if (limits.kv_block_tokens == 0 || limits.kv_block_tokens > 4096)
       return bad(ErrorCode::unsupported, fmt::format("KV blocks of {} tokens", limits.kv_block_tokens));
     Buffer* buffer = layer < placement_.kv.size() ? placement_.kv[layer] : nullptr;
-    const std::size_t n_bytes = kv.group < limits.kv_blocks.size() ? limits.kv_blocks[kv.group] * kv_block_bytes(kv, limits) : 0;
+    const std::size_t n_bytes =
+        kv.group < limits.kv_blocks.size() ? limits.kv_blocks[kv.group] * kv_block_bytes(kv, limits) : 0;
     if (buffer == nullptr || buffer->host() == nullptr || buffer->n_bytes() < n_bytes)
       return bad(ErrorCode::invalid_argument, fmt::format("KV layer {} has no buffer of {} bytes", layer, n_bytes));
     p_.kv_[layer] = buffer->host();
@@ -125,7 +136,8 @@ class Compiler {
 
   Status width(const TensorRef& ref, std::size_t want) const {
     if (ref.width == want) return Ok{};
-    return bad(ErrorCode::invalid_argument, fmt::format("tensor '{}' has {} columns here, expected {}", plan_.tensors[index(ref.id)].name, ref.width, want));
+    return bad(ErrorCode::invalid_argument, fmt::format("tensor '{}' has {} columns here, expected {}",
+                                                        plan_.tensors[index(ref.id)].name, ref.width, want));
   }
 
   // ---- steps ----
@@ -141,7 +153,8 @@ class Compiler {
     return Ok{};
   }
   Status check(const op::RmsNorm& o) {
-    if (o.group == 0 || o.x.width % o.group != 0) return bad(ErrorCode::invalid_argument, "columns are no multiple of the group");
+    if (o.group == 0 || o.x.width % o.group != 0)
+      return bad(ErrorCode::invalid_argument, "columns are no multiple of the group");
     UNICORN_TRY(width(o.out, o.x.width));
     return vector(o.w, o.group, true);
   }
@@ -173,7 +186,8 @@ class Compiler {
     UNICORN_TRY(width(o.q, std::size_t{o.n_heads} * layer.head_dim));
     UNICORN_TRY(width(o.out, o.q.width));
     const AttentionShape shape{step_->rows, o.window, layer.n_kv_heads, o.n_heads / layer.n_kv_heads, layer.head_dim};
-    if (std::none_of(p_.attention_.begin(), p_.attention_.end(), [&](const AttentionWork& w) { return w.shape() == shape; }))
+    if (std::none_of(p_.attention_.begin(), p_.attention_.end(),
+                     [&](const AttentionWork& w) { return w.shape() == shape; }))
       p_.attention_.emplace_back(shape);
     ++p_.n_attention_steps_;
     max_queries_ = std::max(max_queries_, AttentionWork::max_queries(shape.group));
@@ -193,15 +207,19 @@ class Compiler {
   Status check(const op::PleCombine& o) {
     UNICORN_TRY(width(o.projected, o.out.width));
     UNICORN_TRY(width(o.rows, o.out.width));
-    if (o.ple_width == 0 || o.out.width % o.ple_width != 0) return bad(ErrorCode::invalid_argument, "columns are no multiple of ple_width");
+    if (o.ple_width == 0 || o.out.width % o.ple_width != 0)
+      return bad(ErrorCode::invalid_argument, "columns are no multiple of ple_width");
     return vector(o.norm, o.ple_width);
   }
   Status streams(const TensorRef& streams, const TensorRef& others, std::size_t d, std::size_t n) const {
-    if (n < 1 || n > kMaxStreams) return bad(ErrorCode::unsupported, fmt::format("{} streams, at most {} are supported", n, kMaxStreams));
+    if (n < 1 || n > kMaxStreams)
+      return bad(ErrorCode::unsupported, fmt::format("{} streams, at most {} are supported", n, kMaxStreams));
     UNICORN_TRY(width(streams, n * d));
     return width(others, (n - 1) * d);
   }
-  Status check(const op::AltupInit& o) { return streams(o.streams, o.projected, o.e.width, o.streams.width / o.e.width); }
+  Status check(const op::AltupInit& o) {
+    return streams(o.streams, o.projected, o.e.width, o.streams.width / o.e.width);
+  }
   Status check(const op::AltupMerge& o) {
     UNICORN_TRY(streams(o.streams, o.projected, o.out.width, o.n_streams));
     return vector(o.norm, o.out.width);
@@ -210,7 +228,8 @@ class Compiler {
     const std::size_t d = o.normed.width, n = o.n_streams;
     UNICORN_TRY(router(o.router, o.n_streams, d));
     UNICORN_TRY(width(o.streams, n * d));
-    if (o.predicted.width % d != 0 || o.predicted.width < d || o.predicted.width > n * d) UNICORN_TRY(width(o.predicted, n * d));
+    if (o.predicted.width % d != 0 || o.predicted.width < d || o.predicted.width > n * d)
+      UNICORN_TRY(width(o.predicted, n * d));
     UNICORN_TRY(vector(o.coefs, n * n * n));
     return vector(o.next_norm, d);
   }
@@ -230,7 +249,8 @@ class Compiler {
   }
   Status check(const op::PleInject& o) {
     const std::size_t d = o.gate_in.width;
-    UNICORN_TRY(streams(o.streams, {o.streams.id, 0, static_cast<std::uint32_t>((o.n_streams - 1) * d)}, d, o.n_streams));
+    UNICORN_TRY(
+        streams(o.streams, {o.streams.id, 0, static_cast<std::uint32_t>((o.n_streams - 1) * d)}, d, o.n_streams));
     UNICORN_TRY(matrix(o.gate, o.ple.width, d));
     UNICORN_TRY(matrix(o.proj, d, o.ple.width));
     max_ple_ = std::max<std::size_t>(max_ple_, o.ple.width);
@@ -247,8 +267,9 @@ class Compiler {
         const std::size_t i = index(ref.id);
         const TensorInfo& info = plan_.tensors[i];
         if (std::size_t{ref.offset} + ref.width > info.width || ref.width == 0)
-          return bad(ErrorCode::invalid_argument, fmt::format("columns {} to {} of tensor '{}', which has {}", ref.offset,
-                                                              ref.offset + ref.width, info.name, info.width));
+          return bad(ErrorCode::invalid_argument,
+                     fmt::format("columns {} to {} of tensor '{}', which has {}", ref.offset, ref.offset + ref.width,
+                                 info.name, info.width));
         used_.insert(i);
         if (refs == &a.writes && works_by_rows(step_->op)) own_.insert(i);
       }
@@ -273,7 +294,8 @@ class Compiler {
         continue;
       }
       if (buffer->host() == nullptr || buffer->n_bytes() < n * sizeof(float))
-        return Error{ErrorCode::invalid_argument, fmt::format("cpu: the buffer of tensor '{}' is smaller than {} rows", info.name, p_.max_rows(info.rows))};
+        return Error{ErrorCode::invalid_argument, fmt::format("cpu: the buffer of tensor '{}' is smaller than {} rows",
+                                                              info.name, p_.max_rows(info.rows))};
       p_.tensors_[i].base = reinterpret_cast<float*>(buffer->host());
     }
     const auto shared = [&](Place& place, std::size_t rows, std::size_t width) -> Status {
@@ -287,7 +309,8 @@ class Compiler {
     UNICORN_TRY(shared(p_.shared_.ple_gate, max_rows_, max_ple_));
     UNICORN_TRY(shared(p_.shared_.ple_proj, max_rows_, max_d_));
     for (std::size_t b = 0; b < SharedMemory::kBlockBuffers; ++b)
-      p_.shared_.blocks[b] = ActivationRows(p_.kernels_, max_rows_, b == SharedMemory::kHiddenBlocks ? max_ff_ : max_k_);
+      p_.shared_.blocks[b] =
+          ActivationRows(p_.kernels_, max_rows_, b == SharedMemory::kHiddenBlocks ? max_ff_ : max_k_);
     for (RopeTable& rope : p_.ropes_) {
       const std::size_t n = p_.limits_.max_rows * (rope.head_dim / 2);
       UNICORN_ASSIGN(rope.cos, floats(n));
@@ -304,8 +327,7 @@ class Compiler {
     for (std::size_t i : own_) own_floats += round_up(kFewRows * std::size_t{plan_.tensors[i].width}, 16);
     p_.scratch_floats_ = std::max(kTileFloats, 2 * max_rows_ * p_.hidden_grain());
     const std::size_t scratch = std::max(scratch_, p_.scratch_floats_);
-    const std::size_t attention =
-        AttentionScratch::n_floats(max_queries_, max_head_dim_, p_.limits_.kv_block_tokens);
+    const std::size_t attention = AttentionScratch::n_floats(max_queries_, max_head_dim_, p_.limits_.kv_block_tokens);
     const std::size_t n = p_.pool_.size();
     const std::size_t stride = round_up(own_floats + round_up(scratch, 16) + attention, kPageFloats);
     UNICORN_ASSIGN(float* const base, floats(stride * n));
@@ -323,7 +345,8 @@ class Compiler {
       member.blocks = ActivationRows(p_.kernels_, kFewRows, std::max(max_k_, max_ff_));
       member.row_blocks = ActivationRows(p_.kernels_, 1, max_k_);
       member.survivors.resize(max_ff_);
-      member.attention = AttentionScratch(memory + round_up(scratch, 16), max_queries_, max_head_dim_, p_.limits_.kv_block_tokens);
+      member.attention =
+          AttentionScratch(memory + round_up(scratch, 16), max_queries_, max_head_dim_, p_.limits_.kv_block_tokens);
     }
     return Ok{};
   }
@@ -367,7 +390,8 @@ Result<Fence> CpuProgram::submit(const Batch& batch, const Io& io, std::span<con
   };
   BatchKind kind{amount(Rows::all), amount(Rows::output), false};
   if (io.observer == nullptr)
-    kind.one_row_each = std::all_of(batch.segments.begin(), batch.segments.end(), [](const Segment& s) { return s.n_rows == 1; });
+    kind.one_row_each =
+        std::all_of(batch.segments.begin(), batch.segments.end(), [](const Segment& s) { return s.n_rows == 1; });
   const TaskList& list = list_for(kind);
 
   for (AttentionWork& work : attention_)
@@ -421,7 +445,8 @@ void CpuProgram::observe(const TaskList& list, StepObserver& observer) {
     for (const TensorRef& ref : access(step).writes) {
       values.resize(m * ref.width);
       for (std::size_t row = 0; row < m; ++row)
-        std::copy_n(tensors_[index(ref.id)].columns(ref.offset).row(0, row), ref.width, values.data() + row * ref.width);
+        std::copy_n(tensors_[index(ref.id)].columns(ref.offset).row(0, row), ref.width,
+                    values.data() + row * ref.width);
       observer.on_step(s, ref.id, values, m);
     }
   }

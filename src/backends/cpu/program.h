@@ -43,10 +43,10 @@ struct TaskList {
 
 // Memory that tasks share, besides tensors and KV layers; and where row domains keep their int8 blocks.
 struct SharedMemory {
-  Place hidden;      // [rows][largest d_ff], the FFN between its halves
+  Place hidden;  // [rows][largest d_ff], the FFN between its halves
   Place hidden_few;  // [kFewRows][largest d_ff]
-  Place ple_gate;    // [rows][largest ple_width]
-  Place ple_proj;    // [rows][largest d_model]
+  Place ple_gate;  // [rows][largest ple_width]
+  Place ple_proj;  // [rows][largest d_model]
   static constexpr std::size_t kBlockBuffers = 3;
   static constexpr std::size_t kHiddenBlocks = 2;  // the one that is wide enough for hidden
   std::array<ActivationRows, kBlockBuffers> blocks;
@@ -61,8 +61,8 @@ struct RopeTable {
 };
 
 struct alignas(64) Member {  // what one member of the pool has for itself
-  ActivationRows blocks;     // for kFewRows
-  ActivationRows row_blocks; // for one row
+  ActivationRows blocks;  // for kFewRows
+  ActivationRows row_blocks;  // for one row
   float* scratch = nullptr;
   std::vector<std::uint32_t> survivors;
   AttentionScratch attention;
@@ -91,7 +91,12 @@ class CpuProgram final : public Program {
   friend class Worker;
 
   CpuProgram(const Plan& plan, StepRange range, const Limits& limits, const KernelTable& kernels, ThreadPool& pool)
-      : plan_(plan), range_(range), limits_(limits), kernels_(kernels), elements_(element_kernels(kernels.isa)), pool_(pool),
+      : plan_(plan),
+        range_(range),
+        limits_(limits),
+        kernels_(kernels),
+        elements_(element_kernels(kernels.isa)),
+        pool_(pool),
         shares_(pool.size()) {}
 
   const TaskList& list_for(const BatchKind& kind);
@@ -109,10 +114,10 @@ class CpuProgram final : public Program {
 
   // Compiled once.
   std::vector<const CpuWeight*> weights_;  // by WeightId
-  std::vector<Place> tensors_;             // by TensorId: shared by all members
-  std::vector<Place> own_;                 // by TensorId: kFewRows rows for each member, or null
-  std::vector<bool> external_;             // by TensorId: other ranges or the host see it
-  std::vector<std::byte*> kv_;             // by KV layer
+  std::vector<Place> tensors_;  // by TensorId: shared by all members
+  std::vector<Place> own_;  // by TensorId: kFewRows rows for each member, or null
+  std::vector<bool> external_;  // by TensorId: other ranges or the host see it
+  std::vector<std::byte*> kv_;  // by KV layer
   std::map<std::pair<WeightId, WeightId>, std::vector<float>> routers_;  // (norm, router) → folded
   std::vector<RopeTable> ropes_;
   SharedMemory shared_;

@@ -141,12 +141,14 @@ task::Input Scheduler::read_input(const Input& in) {
 // which a register of floats holds a quarter of what it holds of int8.
 double Scheduler::cost_of_grain(const PackedMatrix& w) const {
   const bool few = repeats();
-  return few ? static_cast<double>(row_bytes(w.dtype(), w.k())) : static_cast<double>(w.k()) * (reads_blocks(w) ? 1 : 4);
+  return few ? static_cast<double>(row_bytes(w.dtype(), w.k()))
+             : static_cast<double>(w.k()) * (reads_blocks(w) ? 1 : 4);
 }
 
 // Equal shares of `weights`, whose grains are counted through. Eight pieces a share: fine enough for members to finish
 // within a few percent of one another, coarse enough to read memory in long runs. max_grains: of a piece.
-task::Shares Scheduler::shares_of(const std::vector<const PackedMatrix*>& weights, std::size_t grain, std::size_t max_grains) const {
+task::Shares Scheduler::shares_of(const std::vector<const PackedMatrix*>& weights, std::size_t grain,
+                                  std::size_t max_grains) const {
   constexpr std::uint32_t kPieces = 8;
   const std::size_t n_members = p_.pool_.size();
   double total = 0;
@@ -157,7 +159,8 @@ task::Shares Scheduler::shares_of(const std::vector<const PackedMatrix*>& weight
   std::uint32_t at = 0;
   for (const PackedMatrix* w : weights)
     for (std::size_t g = 0; g < (w->n() + grain - 1) / grain; ++g, ++at) {
-      while (shares.first.size() < n_members && done >= total * static_cast<double>(shares.first.size()) / static_cast<double>(n_members) - 1e-6)
+      while (shares.first.size() < n_members &&
+             done >= total * static_cast<double>(shares.first.size()) / static_cast<double>(n_members) - 1e-6)
         shares.first.push_back(at);
       done += cost_of_grain(*w);
     }
@@ -183,7 +186,8 @@ void Scheduler::product(const Input& in, const PackedMatrix* w, const Place& y, 
 }
 
 void Scheduler::add(const op::Matmul& o) {
-  const bool blocks = std::any_of(o.parts.begin(), o.parts.end(), [&](const op::MatmulPart& p) { return reads_blocks(*matrix(p.w)); });
+  const bool blocks =
+      std::any_of(o.parts.begin(), o.parts.end(), [&](const op::MatmulPart& p) { return reads_blocks(*matrix(p.w)); });
   task::Matmul m;
   m.in = read_input(input(operand(o.x), o.x.width, blocks));
   std::vector<const PackedMatrix*> weights;
@@ -271,7 +275,8 @@ void Scheduler::add(const op::AddRmsNorm& o) {
 void Scheduler::add(const op::QNormRope& o) {
   const Place q = read_rows(o.q);
   use(memory_of(Extra::angles), Split::free, false);
-  emit_rows(task::NormRope{q, write_rows(o.q), vector(o.w), o.q.width / o.head_dim, o.head_dim, rope(o.rope, o.head_dim)});
+  emit_rows(
+      task::NormRope{q, write_rows(o.q), vector(o.w), o.q.width / o.head_dim, o.head_dim, rope(o.rope, o.head_dim)});
 }
 
 void Scheduler::add(const op::TakeOutputRows& o) {
@@ -281,8 +286,8 @@ void Scheduler::add(const op::TakeOutputRows& o) {
 
 void Scheduler::add(const op::PleCombine& o) {
   const Place projected = read_rows(o.projected), rows = read_rows(o.rows);
-  emit_rows(task::PleCombine{projected, rows, write_rows(o.out), vector(o.norm), o.ple_width, o.out.width, o.projection_scale,
-                             o.combine_scale});
+  emit_rows(task::PleCombine{projected, rows, write_rows(o.out), vector(o.norm), o.ple_width, o.out.width,
+                             o.projection_scale, o.combine_scale});
 }
 
 void Scheduler::add(const op::AltupInit& o) {
@@ -294,22 +299,22 @@ void Scheduler::add(const op::AltupPredict& o) {
   const std::size_t d = o.normed.width;
   const Place streams = read_rows(o.streams);
   const Place predicted = write_rows(o.predicted);
-  emit_rows(task::AltupPredict{streams, predicted, write_rows(o.normed), router(o.router), vector(o.coefs), vector(o.next_norm),
-                               o.n_streams, o.predicted.width / d, d});
+  emit_rows(task::AltupPredict{streams, predicted, write_rows(o.normed), router(o.router), vector(o.coefs),
+                               vector(o.next_norm), o.n_streams, o.predicted.width / d, d});
 }
 
 void Scheduler::add(const op::LaurelMerge& o) {
   const Place active = read_rows(o.active), h = read_rows(o.o), x = read_rows(o.x), laurel = read_rows(o.laurel);
   const Place out = write_rows(o.out);
-  emit_rows(task::LaurelMerge{active, h, x, laurel, out, write_rows(o.normed), vector(o.post_attn), vector(o.post_laurel),
-                              vector(o.ffn_norm), o.out.width});
+  emit_rows(task::LaurelMerge{active, h, x, laurel, out, write_rows(o.normed), vector(o.post_attn),
+                              vector(o.post_laurel), vector(o.ffn_norm), o.out.width});
 }
 
 void Scheduler::add(const op::AltupCorrect& o) {
   const Place h = read_rows(o.h), residual = read_rows(o.residual), predicted = read_rows(o.predicted);
   const Place streams = write_rows(o.streams);
-  emit_rows(task::AltupCorrect{h, residual, predicted, streams, write_rows(o.gate_in), vector(o.post_ffn), router(o.router),
-                               vector(o.coefs), vector(o.correct_scale), o.n_streams, o.h.width});
+  emit_rows(task::AltupCorrect{h, residual, predicted, streams, write_rows(o.gate_in), vector(o.post_ffn),
+                               router(o.router), vector(o.coefs), vector(o.correct_scale), o.n_streams, o.h.width});
 }
 
 void Scheduler::add(const op::AltupMerge& o) {
@@ -322,7 +327,8 @@ void Scheduler::add(const op::AltupMerge& o) {
 std::size_t Scheduler::rope(const Rope& rope, std::size_t head_dim) const {
   for (std::size_t i = 0; i < p_.ropes_.size(); ++i) {
     const RopeTable& table = p_.ropes_[i];
-    if (table.rope.theta == rope.theta && table.rope.freq_scale == rope.freq_scale && table.head_dim == head_dim) return i;
+    if (table.rope.theta == rope.theta && table.rope.freq_scale == rope.freq_scale && table.head_dim == head_dim)
+      return i;
   }
   UNICORN_CHECK(false);
   return 0;
@@ -344,8 +350,9 @@ bool Scheduler::store_can_wait(std::uint32_t step) const {
 
 task::StoreKv Scheduler::store_task(const op::KvStore& o, bool in_place) {
   const Operand k = operand(o.k), v = operand(o.v);
-  return {k.place, v.place, in_place && !k.own && !v.own, vector(o.k_norm), o.normalise_v,
-          rope(o.rope, p_.plan_.kv_layers[o.kv_layer].head_dim), o.kv_layer};
+  return {k.place,          v.place,       in_place && !k.own && !v.own,
+          vector(o.k_norm), o.normalise_v, rope(o.rope, p_.plan_.kv_layers[o.kv_layer].head_dim),
+          o.kv_layer};
 }
 
 void Scheduler::add(const op::KvStore& o) {

@@ -31,7 +31,17 @@ class Scheduler {
   // Numbers of the pieces of memory.
   std::size_t memory_of(TensorId id) const { return index(id); }
   std::size_t memory_of_kv(std::uint32_t layer) const { return p_.plan_.tensors.size() + layer; }
-  enum class Extra : std::uint8_t { hidden, hidden_few, ple_gate, ple_proj, angles, blocks0, blocks1, blocks2, attention };
+  enum class Extra : std::uint8_t {
+    hidden,
+    hidden_few,
+    ple_gate,
+    ple_proj,
+    angles,
+    blocks0,
+    blocks1,
+    blocks2,
+    attention
+  };
   std::size_t memory_of(Extra extra, std::size_t i = 0) const {
     return p_.plan_.tensors.size() + p_.plan_.kv_layers.size() + static_cast<std::size_t>(extra) + i;
   }
@@ -62,7 +72,8 @@ class Scheduler {
   Input input(const Operand& x, std::size_t k, bool as_blocks, bool hidden = false);
   task::Input read_input(const Input& in);
   double cost_of_grain(const PackedMatrix& w) const;
-  task::Shares shares_of(const std::vector<const PackedMatrix*>& weights, std::size_t grain, std::size_t max_grains = SIZE_MAX) const;
+  task::Shares shares_of(const std::vector<const PackedMatrix*>& weights, std::size_t grain,
+                         std::size_t max_grains = SIZE_MAX) const;
   task::Shares hidden_shares(const PackedMatrix& up) const;
   void product(const Input& in, const PackedMatrix* w, const Place& y, task::Then then = {});
   const PackedMatrix* matrix(WeightId id) const { return p_.weights_[index(id)]->packed(); }

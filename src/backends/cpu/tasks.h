@@ -35,7 +35,8 @@ struct Barrier {
 };
 
 struct Angles {
-  static constexpr std::string_view kName = "angles";  // cosines and sines of every row's position, for every Rope of the range
+  static constexpr std::string_view kName =
+      "angles";  // cosines and sines of every row's position, for every Rope of the range
 };
 
 struct Embed {
@@ -185,7 +186,8 @@ struct GateUp {
 
 struct Cut {
   static constexpr bool kByRows = true;
-  static constexpr std::string_view kName = "ffn_cut";  // gate = max(gate - cutoff, 0), cutoff = mean + z·std of the row
+  static constexpr std::string_view kName =
+      "ffn_cut";  // gate = max(gate - cutoff, 0), cutoff = mean + z·std of the row
   Place gate;
   std::size_t width;
   float z;
@@ -217,21 +219,20 @@ struct StoreKv {
 struct Attend {
   Place q, out;
   std::uint32_t kv_layer;
-  std::size_t work;     // index of the work list (attention.h)
+  std::size_t work;  // index of the work list (attention.h)
   std::size_t counter;  // index of its shared counter
   float scale;
-  bool stores;    // the unit of a row's last keys stores its K and V first
+  bool stores;  // the unit of a row's last keys stores its K and V first
   StoreKv store;
 };
 
 }  // namespace task
 
 struct Task {
-  using Body =
-      std::variant<task::Barrier, task::Angles, task::Embed, task::CopyRows, task::TakeRows, task::Norm, task::AddNorm,
-                   task::NormRope, task::PleCombine, task::AltupInit, task::AltupPredict, task::LaurelMerge,
-                   task::AltupCorrect, task::AddToStreams, task::AltupMerge, task::Quantise, task::Matmul, task::GateUp,
-                   task::CutUp, task::Cut, task::StoreKv, task::Attend>;
+  using Body = std::variant<task::Barrier, task::Angles, task::Embed, task::CopyRows, task::TakeRows, task::Norm,
+                            task::AddNorm, task::NormRope, task::PleCombine, task::AltupInit, task::AltupPredict,
+                            task::LaurelMerge, task::AltupCorrect, task::AddToStreams, task::AltupMerge, task::Quantise,
+                            task::Matmul, task::GateUp, task::CutUp, task::Cut, task::StoreKv, task::Attend>;
   Body body;
   std::uint32_t step = 0;
   Rows rows = Rows::all;

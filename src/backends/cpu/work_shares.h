@@ -38,7 +38,8 @@ class WorkShares {
       if (static_cast<std::int32_t>(at - task) > 0) return false;
       piece = at == task ? static_cast<std::uint32_t>(seen) : 0;
       if (piece >= n) return false;
-      if (state.compare_exchange_weak(seen, std::uint64_t{task} << 32 | (piece + 1), std::memory_order_relaxed)) return true;
+      if (state.compare_exchange_weak(seen, std::uint64_t{task} << 32 | (piece + 1), std::memory_order_relaxed))
+        return true;
     }
   }
 

@@ -32,9 +32,12 @@ PackedView outputs_of(const PackedView& w, std::size_t begin, std::size_t end) {
 MatmulFn kernel_for(const KernelTable& kernels, const PackedView& w) {
   const auto dtype = static_cast<std::size_t>(w.dtype);
   switch (w.layout) {
-    case Layout::panels: return kernels.matmul[dtype];
-    case Layout::rows: return kernels.matmul_dense_rows[dtype];
-    case Layout::columns: return kernels.matmul_columns[dtype];
+    case Layout::panels:
+      return kernels.matmul[dtype];
+    case Layout::rows:
+      return kernels.matmul_dense_rows[dtype];
+    case Layout::columns:
+      return kernels.matmul_columns[dtype];
   }
   return nullptr;
 }
@@ -50,15 +53,25 @@ void Worker::run(std::span<const Task> tasks) {
     const Task& first = tasks[i];
     std::size_t end = i + 1;
     if (!is_by_rows(first)) {
-      std::visit([&](const auto& o) { if constexpr (!kByRows<decltype(o)>) run(first, o); }, first.body);
+      std::visit(
+          [&](const auto& o) {
+            if constexpr (!kByRows<decltype(o)>) run(first, o);
+          },
+          first.body);
       trace(first, true);
     } else {
-      while (end < tasks.size() && is_by_rows(tasks[end]) && tasks[end].rows == first.rows && tasks[end].repeated == first.repeated) ++end;
+      while (end < tasks.size() && is_by_rows(tasks[end]) && tasks[end].rows == first.rows &&
+             tasks[end].repeated == first.repeated)
+        ++end;
       const std::size_t m = p_.n_rows(first.rows);
       const Slice mine = first.repeated ? Slice{0, m} : slice_of(m, 1, member_, n_members_);
       for (std::size_t row = mine.begin; row < mine.end; ++row)
         for (const Task& t : tasks.subspan(i, end - i)) {
-          std::visit([&](const auto& o) { if constexpr (kByRows<decltype(o)>) this->row(t, o, row); }, t.body);
+          std::visit(
+              [&](const auto& o) {
+                if constexpr (kByRows<decltype(o)>) this->row(t, o, row);
+              },
+              t.body);
           trace(t, row == mine.begin);
         }
     }
@@ -73,7 +86,8 @@ bool Worker::is_by_rows(const Task& t) {
 void Worker::trace(const Task& t, bool counts) {
   if (!tracing_) return;
   const auto now = std::chrono::steady_clock::now();
-  const std::string_view name = std::visit([&](const auto& o) { return task_name(o, p_.plan_.steps[t.step].op); }, t.body);
+  const std::string_view name =
+      std::visit([&](const auto& o) { return task_name(o, p_.plan_.steps[t.step].op); }, t.body);
   auto& entries = p_.trace_.entries;
   auto it = std::find_if(entries.begin(), entries.end(), [&](const RunTrace::Entry& e) { return e.name == name; });
   if (it == entries.end()) it = entries.insert(entries.end(), {name, 0, 0});
@@ -142,7 +156,8 @@ void Worker::row(const Task&, const task::PleCombine& o, std::size_t row) {
 }
 
 void Worker::row(const Task&, const task::AltupInit& o, std::size_t row) {
-  p_.elements_.altup_init(o.e.row(member_, row), o.projected.row(member_, row), o.streams.row(member_, row), o.n_streams, o.d);
+  p_.elements_.altup_init(o.e.row(member_, row), o.projected.row(member_, row), o.streams.row(member_, row),
+                          o.n_streams, o.d);
 }
 
 void Worker::row(const Task&, const task::AltupPredict& o, std::size_t row) {
@@ -188,7 +203,8 @@ void Worker::row(const Task&, const task::AltupCorrect& o, std::size_t row) {
 }
 
 void Worker::row(const Task&, const task::AddToStreams& o, std::size_t row) {
-  p_.elements_.add_norm(o.h.row(member_, row), o.w, o.streams.row(member_, row) + o.d, o.n_streams - 1, o.d, p_.plan_.rms_eps);
+  p_.elements_.add_norm(o.h.row(member_, row), o.w, o.streams.row(member_, row) + o.d, o.n_streams - 1, o.d,
+                        p_.plan_.rms_eps);
 }
 
 void Worker::row(const Task&, const task::AltupMerge& o, std::size_t row) {
@@ -251,7 +267,8 @@ void Worker::run(const Task& t, const task::Matmul& o) {
 // hidden = gelu(g) ∘ (x · upᵀ), a tile of columns at a time so that both halves stay in the cache: g is x · gateᵀ, or
 // what the sparse gate's cut leaves (`cut` done by now, unless cutoffs are given).
 void Worker::up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate,
-                      const task::Shares& shares, const task::Hidden& hidden, const task::Cut* cut, const float* cutoffs) {
+                      const task::Shares& shares, const task::Hidden& hidden, const task::Cut* cut,
+                      const float* cutoffs) {
   const ActivationView x = view(in, m);
   const std::size_t grain = p_.hidden_grain();
   for_grains(shares, [&](std::size_t first, std::size_t last) {
@@ -273,7 +290,8 @@ void Worker::up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& 
       p_.elements_.geglu(from, u + row * n, to, n);
     }
     if (hidden.blocks)
-      p_.kernels_.quantise_columns(p_.shared_.blocks[hidden.buffer].view(nullptr, 0, m, up.n()), g, n, c / kBlock, end / kBlock);
+      p_.kernels_.quantise_columns(p_.shared_.blocks[hidden.buffer].view(nullptr, 0, m, up.n()), g, n, c / kBlock,
+                                   end / kBlock);
   });
 }
 
@@ -345,7 +363,8 @@ void Worker::store_kv(const task::StoreKv& o, const RowPlace& place, std::size_t
   float* k = o.k.row(member_, row) + head * d;
   float* v = o.v.row(member_, row) + head * d;
   float* k_out = o.in_place ? k : self_.scratch;
-  p_.elements_.norm_rope(k, o.k_norm, rope.cos + batch_row * (d / 2), rope.sin + batch_row * (d / 2), k_out, d, p_.plan_.rms_eps);
+  p_.elements_.norm_rope(k, o.k_norm, rope.cos + batch_row * (d / 2), rope.sin + batch_row * (d / 2), k_out, d,
+                         p_.plan_.rms_eps);
   encode(k_out, at);
   if (o.normalise_v) {
     float* v_out = o.in_place ? v : self_.scratch;
@@ -362,8 +381,16 @@ void Worker::row(const Task& t, const task::StoreKv& o, std::size_t row) {
 
 void Worker::run(const Task& t, const task::Attend& o) {
   const std::span<const RowPlace> rows = places(t.rows);
-  const Attention attention{p_.elements_, p_.attention_[o.work], *p_.batch_, rows, p_.limits_, p_.plan_.kv_layers[o.kv_layer],
-                            p_.kv_[o.kv_layer], o.q, o.out, o.scale};
+  const Attention attention{p_.elements_,
+                            p_.attention_[o.work],
+                            *p_.batch_,
+                            rows,
+                            p_.limits_,
+                            p_.plan_.kv_layers[o.kv_layer],
+                            p_.kv_[o.kv_layer],
+                            o.q,
+                            o.out,
+                            o.scale};
   attention.run(p_.counters_[o.counter], self_.attention, member_,
                 [&](std::uint32_t first, std::uint32_t n, std::uint32_t head) {
                   if (!o.stores) return;

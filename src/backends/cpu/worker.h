@@ -10,7 +10,11 @@ namespace unicorn::cpu {
 class Worker {
  public:
   Worker(CpuProgram& program, std::size_t member)
-      : p_(program), self_(program.members_[member]), member_(member), n_members_(program.pool_.size()), n_shared_tasks_(program.n_shared_tasks_) {}
+      : p_(program),
+        self_(program.members_[member]),
+        member_(member),
+        n_members_(program.pool_.size()),
+        n_shared_tasks_(program.n_shared_tasks_) {}
 
   void run(std::span<const Task> tasks);
   std::uint32_t n_shared_tasks() const { return n_shared_tasks_; }  // of the program, so far
@@ -24,11 +28,14 @@ class Worker {
 
   ActivationView view(const task::Input& in, std::size_t m) const;
   void then(const task::Then& then, const Place& y, std::size_t m, std::size_t begin, std::size_t end) const;
-  void up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate, const task::Shares& shares,
-                const task::Hidden& hidden, const task::Cut* cut, const float* cutoffs);
+  void up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate,
+                const task::Shares& shares, const task::Hidden& hidden, const task::Cut* cut, const float* cutoffs);
   void survivors(const task::CutUp& o, std::size_t row, float cutoff, const ActivationView& x);
-  void store_kv(const task::StoreKv& o, const RowPlace& place, std::size_t row, std::size_t batch_row, std::uint32_t head) const;
-  std::size_t batch_row(Rows rows, std::size_t row) const { return rows == Rows::all ? row : p_.batch_->output_rows[row]; }
+  void store_kv(const task::StoreKv& o, const RowPlace& place, std::size_t row, std::size_t batch_row,
+                std::uint32_t head) const;
+  std::size_t batch_row(Rows rows, std::size_t row) const {
+    return rows == Rows::all ? row : p_.batch_->output_rows[row];
+  }
   std::span<const RowPlace> places(Rows rows) const { return rows == Rows::all ? p_.rows_.all : p_.rows_.output; }
 
   void row(const Task& t, const task::Embed& o, std::size_t row);

@@ -93,7 +93,8 @@ class ReferenceProgram final : public Program {
 
   float* at(const TensorRef& ref, std::size_t row) {
     const std::size_t i = index(ref.id);
-    float* base = placement_.tensors[i] != nullptr ? reinterpret_cast<float*>(placement_.tensors[i]->host()) : own_[i].data();
+    float* base =
+        placement_.tensors[i] != nullptr ? reinterpret_cast<float*>(placement_.tensors[i]->host()) : own_[i].data();
     return base + row * plan_.tensors[i].width + ref.offset;
   }
   const ReferenceWeight& weight(WeightId id) const {
@@ -107,7 +108,8 @@ class ReferenceProgram final : public Program {
     const StepAccess a = access(plan_.steps[s]);
     for (const TensorRef& ref : a.writes) {
       std::vector<float> values(n_rows() * ref.width);
-      for (std::size_t row = 0; row < n_rows(); ++row) std::copy_n(at(ref, row), ref.width, values.data() + row * ref.width);
+      for (std::size_t row = 0; row < n_rows(); ++row)
+        std::copy_n(at(ref, row), ref.width, values.data() + row * ref.width);
       observer.on_step(s, ref.id, values, n_rows());
     }
   }
@@ -160,13 +162,15 @@ class ReferenceProgram final : public Program {
 
   void run(const op::QNormRope& o) { norm_rope_heads(o.q, o.w, o.head_dim, o.rope); }
 
-  std::byte* kv_row(std::uint32_t kv_layer, const Segment& segment, std::uint32_t slot, std::uint32_t head, bool value) {
+  std::byte* kv_row(std::uint32_t kv_layer, const Segment& segment, std::uint32_t slot, std::uint32_t head,
+                    bool value) {
     const KvLayer& layer = plan_.kv_layers[kv_layer];
     const std::size_t row = row_bytes(limits_.kv_dtype, layer.head_dim);
     const std::size_t half = std::size_t{layer.n_kv_heads} * limits_.kv_block_tokens * row;
     std::byte* block = placement_.kv[kv_layer]->host() +
                        std::size_t{block_of(segment, layer.group, slot, limits_)} * kv_block_bytes(layer, limits_);
-    return block + (value ? half : 0) + (std::size_t{head} * limits_.kv_block_tokens + slot % limits_.kv_block_tokens) * row;
+    return block + (value ? half : 0) +
+           (std::size_t{head} * limits_.kv_block_tokens + slot % limits_.kv_block_tokens) * row;
   }
 
   void run(const op::KvStore& o) {
@@ -231,8 +235,7 @@ class ReferenceProgram final : public Program {
   }
 
   void run(const op::TakeOutputRows& o) {
-    for (std::size_t i = 0; i < n_rows(); ++i)
-      std::copy_n(at(o.x, batch_->output_rows[i]), o.out.width, at(o.out, i));
+    for (std::size_t i = 0; i < n_rows(); ++i) std::copy_n(at(o.x, batch_->output_rows[i]), o.out.width, at(o.out, i));
   }
 
   void run(const op::Logits& o) {
@@ -408,8 +411,8 @@ class ReferenceBackend final : public Backend {
     try {
       return std::make_unique<ReferenceWeight>(weight);
     } catch (const std::bad_alloc&) {
-      return Error{ErrorCode::out_of_memory,
-                   fmt::format("reference: no memory for '{}' ({} MB in f32)", weight.name, weight.n * weight.k / 250000)};
+      return Error{ErrorCode::out_of_memory, fmt::format("reference: no memory for '{}' ({} MB in f32)", weight.name,
+                                                         weight.n * weight.k / 250000)};
     }
   }
 

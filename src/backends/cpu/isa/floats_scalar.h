@@ -148,9 +148,7 @@ UNICORN_INLINE void store_f16(std::uint16_t* p, Vec a) {
   for (std::size_t i = 0; i < kLanes; ++i) p[i] = f32_to_f16(a.v[i]);
 }
 UNICORN_INLINE Vec load_bf16(const std::uint16_t* p) {
-  return each([&](std::size_t i) {
-    return __builtin_bit_cast(float, static_cast<std::uint32_t>(p[i]) << 16);
-  });
+  return each([&](std::size_t i) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(p[i]) << 16); });
 }
 UNICORN_INLINE Vec load_i8(const std::int8_t* p) {
   return each([&](std::size_t i) { return static_cast<float>(p[i]); });

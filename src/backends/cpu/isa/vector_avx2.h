@@ -61,9 +61,7 @@ struct V {
   static I dot(I, I, I);  // declared for the branch that `if constexpr (kHasDot)` discards
   UNICORN_OP I mul_pairs(I u, I s) { return _mm256_maddubs_epi16(u, s); }
   UNICORN_OP I add16(I a, I b) { return _mm256_add_epi16(a, b); }
-  UNICORN_OP I add_pairs(I acc, I s16) {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(s16, _mm256_set1_epi16(1)));
-  }
+  UNICORN_OP I add_pairs(I acc, I s16) { return _mm256_add_epi32(acc, _mm256_madd_epi16(s16, _mm256_set1_epi16(1))); }
   struct Signed {
     I magnitude, value;
   };

@@ -61,9 +61,7 @@ struct V {
   static I dot(I, I, I);  // declared for the branch that `if constexpr (kHasDot)` discards
   UNICORN_OP I mul_pairs(I u, I s) { return _mm512_maddubs_epi16(u, s); }
   UNICORN_OP I add16(I a, I b) { return _mm512_add_epi16(a, b); }
-  UNICORN_OP I add_pairs(I acc, I s16) {
-    return _mm512_add_epi32(acc, _mm512_madd_epi16(s16, _mm512_set1_epi16(1)));
-  }
+  UNICORN_OP I add_pairs(I acc, I s16) { return _mm512_add_epi32(acc, _mm512_madd_epi16(s16, _mm512_set1_epi16(1))); }
   struct Signed {
     I magnitude;
     __mmask64 negative;
@@ -85,9 +83,7 @@ struct V {
   UNICORN_OP F as_f(I v) { return _mm512_castsi512_ps(v); }
   UNICORN_OP F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   UNICORN_OP F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-  UNICORN_OP F load_f16(const void* p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
-  }
+  UNICORN_OP F load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
   UNICORN_OP I load_u8(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   UNICORN_OP I load_i8(const void* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   UNICORN_OP F load_bf16(const void* p) {

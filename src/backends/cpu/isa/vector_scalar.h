@@ -23,9 +23,9 @@ struct V {
     float lane[16];
   };
   static constexpr int kLanes = 16;
-  static constexpr std::size_t kTileM = 2;     // rows of x per tile of the blocked product
-  static constexpr int kStripPanels = 1;       // panels of W beside each other in a tile
-  static constexpr bool kHasDot = true;        // dot() exists; else mul_pairs & co.
+  static constexpr std::size_t kTileM = 2;  // rows of x per tile of the blocked product
+  static constexpr int kStripPanels = 1;  // panels of W beside each other in a tile
+  static constexpr bool kHasDot = true;  // dot() exists; else mul_pairs & co.
 
   static I zero() { return {}; }
   static I load(const void* p) {
@@ -49,10 +49,16 @@ struct V {
     for (int i = 0; i < 4; ++i) std::memcpy(v.lane + 4 * i, p, 16);
     return v;
   }
-  static I and_(const I& a, const I& b) { return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x & y; }); }
-  static I or_(const I& a, const I& b) { return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x | y; }); }
+  static I and_(const I& a, const I& b) {
+    return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x & y; });
+  }
+  static I or_(const I& a, const I& b) {
+    return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x | y; });
+  }
   static I or_and(const I& a, const I& b, const I& mask) { return or_(a, and_(b, mask)); }
-  static I xor_(const I& a, const I& b) { return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x ^ y; }); }
+  static I xor_(const I& a, const I& b) {
+    return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x ^ y; });
+  }
   template <int n>
   static I shift(I v) {  // of each lane: left by n, or right by -n with zeros
     for (std::uint32_t& lane : v.lane) lane = n >= 0 ? lane << (n & 31) : lane >> (-n & 31);
@@ -68,7 +74,9 @@ struct V {
     for (std::uint8_t& i : x) i = t[i & 15];
     return load(x);
   }
-  static I add(const I& a, const I& b) { return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x + y; }); }
+  static I add(const I& a, const I& b) {
+    return each(a, b, [](std::uint32_t x, std::uint32_t y) { return x + y; });
+  }
 
   // acc + Σ over the lane's four bytes of (unsigned u) · (signed s).
   UNICORN_OP I dot(const I& acc, const I& u, const I& s) {
@@ -86,10 +94,10 @@ struct V {
   }
 
   // An instruction set without dot() has these instead; here they are declared for the branch the compiler discards.
-  static I mul_pairs(I u, I s);            // 16-bit lanes: u·s of two neighbouring bytes
-  static I add16(I a, I b);                // 16-bit lanes
-  static I add_pairs(I acc, I s16);        // acc + the lane's two 16-bit numbers
-  struct Signed {};                        // signed bytes, split for
+  static I mul_pairs(I u, I s);  // 16-bit lanes: u·s of two neighbouring bytes
+  static I add16(I a, I b);  // 16-bit lanes
+  static I add_pairs(I acc, I s16);  // acc + the lane's two 16-bit numbers
+  struct Signed {};  // signed bytes, split for
   static Signed split_sign(I v);
   static I mul_pairs_signed(Signed w, I s);
 
@@ -194,8 +202,7 @@ struct V {
       // |scaled| < 2^22, so adding 1.5 · 2^23 rounds to an integer, ties to even. NaN and infinity become -128, as
       // the vector conversions have it.
       std::int32_t q = -128;
-      if (scaled >= -128.0f && scaled <= 128.0f)
-        q = static_cast<std::int32_t>((scaled + 12582912.0f) - 12582912.0f);
+      if (scaled >= -128.0f && scaled <= 128.0f) q = static_cast<std::int32_t>((scaled + 12582912.0f) - 12582912.0f);
       out->q[i] = static_cast<std::int8_t>(q);
       sum[i / 16] += q;
     }

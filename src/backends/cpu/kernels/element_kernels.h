@@ -55,7 +55,7 @@ struct AttentionArgs {
   std::size_t ld_kv, n_keys, head_dim;
   float scale;
   const std::uint16_t *begin, *end;  // query j sees keys [begin[j], end[j])
-  const std::uint8_t* hidden;        // null, or per query and key: not 0 = not seen after all (draft trees)
+  const std::uint8_t* hidden;  // null, or per query and key: not 0 = not seen after all (draft trees)
   std::size_t ld_hidden;
   float* scores;
   std::size_t ld_scores;

@@ -53,7 +53,9 @@ double inverse_rms(const float* x, std::size_t n) { return 1 / std::sqrt(mean_sq
 // The square root halves the sum's error; root, division and two products round once each, and so does the mean.
 double norm_error(std::size_t n) { return sum_error(n) / 2 + 5 * kUlp / 2; }
 
-bool same_bits(const Row& a, const Row& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0; }
+bool same_bits(const Row& a, const Row& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
 
 double distance_in_ulp(float got, double want) {
   if (std::isnan(want) || std::isnan(got)) return std::isnan(want) == std::isnan(got) ? 0 : 1e9;
@@ -67,7 +69,15 @@ double distance_in_ulp(float got, double want) {
 
 // Every 4,099th float from the most negative to the largest, and specials.
 Row many_floats() {
-  Row x = {0.0f, -0.0f, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), 88.72f, 88.73f, -104.0f, -87.3f, -103.9f};
+  Row x = {0.0f,
+           -0.0f,
+           std::numeric_limits<float>::infinity(),
+           -std::numeric_limits<float>::infinity(),
+           88.72f,
+           88.73f,
+           -104.0f,
+           -87.3f,
+           -103.9f};
   for (std::uint64_t bits = 0; bits <= 0xffffffffu; bits += 4099) {
     const float v = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
     if (!std::isnan(v)) x.push_back(v);
@@ -133,7 +143,8 @@ TEST(Elements, Norms) {
     SCOPED_TRACE(k->name);
     for (std::size_t n : kSizes) {
       SCOPED_TRACE(n);
-      const Row x = random_row(n, 1 + n, 3.0f), h = random_row(n, 2 + n), w = norm_weights(n, 3), v = norm_weights(n, 4);
+      const Row x = random_row(n, 1 + n, 3.0f), h = random_row(n, 2 + n), w = norm_weights(n, 3),
+                v = norm_weights(n, 4);
       Row out(n), x_out(n);
       for (const float* weight : {static_cast<const float*>(nullptr), w.data()}) {
         k->rms_norm(x.data(), weight, out.data(), n, kEps);
@@ -292,8 +303,16 @@ TEST(Elements, Altup) {
         std::vector<double> m_error;
         const std::vector<double> m = router.values(s.data(), n, d, m_error);
         Row predicted(n * d), normed(d);
-        AltupPredictArgs p{.streams = s.data(), .router = router.folded.data(), .coefs = coefs.data(), .next_norm = next.data(),
-                           .predicted = predicted.data(), .normed = normed.data(), .n_streams = n, .n_predicted = n, .d = d, .eps = kEps};
+        AltupPredictArgs p{.streams = s.data(),
+                           .router = router.folded.data(),
+                           .coefs = coefs.data(),
+                           .next_norm = next.data(),
+                           .predicted = predicted.data(),
+                           .normed = normed.data(),
+                           .n_streams = n,
+                           .n_predicted = n,
+                           .d = d,
+                           .eps = kEps};
         k->altup_predict(p);
         for (std::size_t j = 0; j < n; ++j) {
           std::vector<double> c(n), c_error(n);
@@ -309,7 +328,8 @@ TEST(Elements, Altup) {
               want += c[q] * s[q * d + i];
               bound += std::fabs(s[q * d + i]) * (c_error[q] + static_cast<double>(n + 1) * kUlp * std::fabs(c[q]));
             }
-            ASSERT_NEAR(predicted[j * d + i], want, bound + kUlp * (std::fabs(want) + std::fabs(s[j * d + i]))) << j << ", " << i;
+            ASSERT_NEAR(predicted[j * d + i], want, bound + kUlp * (std::fabs(want) + std::fabs(s[j * d + i])))
+                << j << ", " << i;
           }
         }
         for (std::size_t i = 0; i < d; ++i) {
@@ -324,12 +344,22 @@ TEST(Elements, Altup) {
         EXPECT_TRUE(same_bits(one, Row(predicted.begin(), predicted.begin() + static_cast<std::ptrdiff_t>(d))));
         EXPECT_TRUE(same_bits(one_normed, normed));
 
-        const Row h = random_row(d, 21), residual = random_row(d, 22), post = norm_weights(d, 23), scale = norm_weights(d, 24);
+        const Row h = random_row(d, 21), residual = random_row(d, 22), post = norm_weights(d, 23),
+                  scale = norm_weights(d, 24);
         const Row correct = random_row(n * n, 25);
         Row streams(n * d), gate_in(d);
-        k->altup_correct({.h = h.data(), .residual = residual.data(), .predicted = predicted.data(), .post_ffn = post.data(),
-                          .router = router.folded.data(), .coefs = correct.data(), .correct_scale = scale.data(),
-                          .streams = streams.data(), .gate_in = gate_in.data(), .n_streams = n, .d = d, .eps = kEps});
+        k->altup_correct({.h = h.data(),
+                          .residual = residual.data(),
+                          .predicted = predicted.data(),
+                          .post_ffn = post.data(),
+                          .router = router.folded.data(),
+                          .coefs = correct.data(),
+                          .correct_scale = scale.data(),
+                          .streams = streams.data(),
+                          .gate_in = gate_in.data(),
+                          .n_streams = n,
+                          .d = d,
+                          .eps = kEps});
         Row ff(d);
         const double hs = inverse_rms(h.data(), d);
         for (std::size_t i = 0; i < d; ++i) ff[i] = static_cast<float>(residual[i] + h[i] * hs * post[i]);
@@ -346,7 +376,8 @@ TEST(Elements, Altup) {
             const double exact_ff = residual[i] + h[i] * hs * post[i];
             const double innovation = exact_ff - predicted[i], want = innovation * c + predicted[j * d + i];
             const double ff_error = (norm_error(d) + kUlp) * (std::fabs(h[i] * hs * post[i]) + std::fabs(exact_ff));
-            const double bound = std::fabs(c) * (ff_error + kUlp * std::fabs(innovation)) + c_error * std::fabs(innovation) +
+            const double bound = std::fabs(c) * (ff_error + kUlp * std::fabs(innovation)) +
+                                 c_error * std::fabs(innovation) +
                                  2 * kUlp * (std::fabs(want) + std::fabs(innovation * c));
             ASSERT_NEAR(streams[j * d + i], want, bound) << j << ", " << i;
           }
@@ -388,10 +419,20 @@ TEST(Elements, LaurelMerge) {
       const Row active = random_row(d, 1), o = random_row(d, 2), x = random_row(d, 3), laurel = random_row(d, 4);
       const Row a = norm_weights(d, 5), l = norm_weights(d, 6), f = norm_weights(d, 7);
       Row out(d), normed(d);
-      k->laurel_merge({.active = active.data(), .o = o.data(), .x = x.data(), .laurel = laurel.data(), .post_attn = a.data(),
-                       .post_laurel = l.data(), .ffn_norm = f.data(), .out = out.data(), .normed = normed.data(), .d = d, .eps = kEps});
+      k->laurel_merge({.active = active.data(),
+                       .o = o.data(),
+                       .x = x.data(),
+                       .laurel = laurel.data(),
+                       .post_attn = a.data(),
+                       .post_laurel = l.data(),
+                       .ffn_norm = f.data(),
+                       .out = out.data(),
+                       .normed = normed.data(),
+                       .d = d,
+                       .eps = kEps});
       for (std::size_t i = 0; i < d; ++i) {
-        const double attn = o[i] * inverse_rms(o.data(), d) * a[i], lau = laurel[i] * inverse_rms(laurel.data(), d) * l[i];
+        const double attn = o[i] * inverse_rms(o.data(), d) * a[i],
+                     lau = laurel[i] * inverse_rms(laurel.data(), d) * l[i];
         const double want = (active[i] + attn + x[i] + lau) / std::sqrt(2.0);
         const double parts = std::fabs(active[i]) + std::fabs(attn) + std::fabs(x[i]) + std::fabs(lau);
         ASSERT_NEAR(out[i], want, (norm_error(d) + 3 * kUlp) * parts);
@@ -445,8 +486,10 @@ TEST(Elements, AttentionBlocksAreWithinTheirBoundAndKnowNoNeighbours) {
   constexpr std::size_t kBlocks = 3;
   for (const ElementKernels* k : tables()) {
     SCOPED_TRACE(k->name);
-    for (AttentionCase c : {AttentionCase{1, 32, 256}, {5, 32, 64}, {8, 16, 24}, {64, 32, 128}, {3, 5, 20}, {4, 40, 256}}) {
-      SCOPED_TRACE(std::to_string(c.n_queries) + " queries, " + std::to_string(c.n_keys) + " keys of " + std::to_string(c.d));
+    for (AttentionCase c :
+         {AttentionCase{1, 32, 256}, {5, 32, 64}, {8, 16, 24}, {64, 32, 128}, {3, 5, 20}, {4, 40, 256}}) {
+      SCOPED_TRACE(std::to_string(c.n_queries) + " queries, " + std::to_string(c.n_keys) + " keys of " +
+                   std::to_string(c.d));
       const std::size_t padded = (c.n_keys + 3) / 4 * 4, lds = (c.n_keys + 15) / 16 * 16;
       const float scale = 1.0f / std::sqrt(static_cast<float>(c.d));
       const Row q = random_row(c.n_queries * c.d, 1);
@@ -467,19 +510,34 @@ TEST(Elements, AttentionBlocksAreWithinTheirBoundAndKnowNoNeighbours) {
           };
           begin[b * c.n_queries + j] = in_block(low);
           end[b * c.n_queries + j] = in_block(high);
-          for (std::size_t t = 0; t < c.n_keys; ++t) hidden[(b * c.n_queries + j) * c.n_keys + t] = b == 1 && (t + j) % 5 == 1;
+          for (std::size_t t = 0; t < c.n_keys; ++t)
+            hidden[(b * c.n_queries + j) * c.n_keys + t] = b == 1 && (t + j) % 5 == 1;
         }
       const auto run = [&](std::size_t first, std::size_t n) {
         AttentionState s(n, c.d);
         Row scores(n * lds);
         for (std::size_t b = 0; b < kBlocks; ++b)
-          k->attention_block({.q = q.data() + first * c.d, .ldq = c.d, .n_queries = n, .k = keys[b].data(), .v = values[b].data(),
-                              .ld_kv = c.d, .n_keys = c.n_keys, .head_dim = c.d, .scale = scale, .begin = begin.data() + b * c.n_queries + first,
-                              .end = end.data() + b * c.n_queries + first, .hidden = hidden.data() + (b * c.n_queries + first) * c.n_keys,
-                              .ld_hidden = c.n_keys, .scores = scores.data(), .ld_scores = lds, .top = s.top.data(),
-                              .sum = s.sum.data(), .acc = s.acc.data()});
+          k->attention_block({.q = q.data() + first * c.d,
+                              .ldq = c.d,
+                              .n_queries = n,
+                              .k = keys[b].data(),
+                              .v = values[b].data(),
+                              .ld_kv = c.d,
+                              .n_keys = c.n_keys,
+                              .head_dim = c.d,
+                              .scale = scale,
+                              .begin = begin.data() + b * c.n_queries + first,
+                              .end = end.data() + b * c.n_queries + first,
+                              .hidden = hidden.data() + (b * c.n_queries + first) * c.n_keys,
+                              .ld_hidden = c.n_keys,
+                              .scores = scores.data(),
+                              .ld_scores = lds,
+                              .top = s.top.data(),
+                              .sum = s.sum.data(),
+                              .acc = s.acc.data()});
         Row out(n * c.d);
-        for (std::size_t j = 0; j < n; ++j) k->attention_finish(s.acc.data() + j * c.d, s.sum[j], out.data() + j * c.d, c.d);
+        for (std::size_t j = 0; j < n; ++j)
+          k->attention_finish(s.acc.data() + j * c.d, s.sum[j], out.data() + j * c.d, c.d);
         return out;
       };
       const Row all = run(0, c.n_queries);
@@ -506,7 +564,8 @@ TEST(Elements, AttentionBlocksAreWithinTheirBoundAndKnowNoNeighbours) {
           }
         ASSERT_FALSE(score.empty());
         // An error e of a score scales its weight by e^e; both numerator and denominator carry it.
-        const double score_error = (static_cast<double>(c.d) / 8 + 6) * kUlp / 2 * *std::max_element(sum_abs.begin(), sum_abs.end());
+        const double score_error =
+            (static_cast<double>(c.d) / 8 + 6) * kUlp / 2 * *std::max_element(sum_abs.begin(), sum_abs.end());
         const double relative = 2 * score_error + (static_cast<double>(score.size()) / 2 + 2.0 * kBlocks + 12) * kUlp;
         double sum = 0;
         for (double s : score) sum += std::exp(s - top);

@@ -32,8 +32,8 @@ std::vector<float> random_rows(std::size_t m, std::size_t k, std::uint64_t seed)
 }
 
 // What x becomes for a quantised weight, in row order; x itself for a float one.
-std::vector<double> effective_rows(const KernelTable& kernels, const std::vector<float>& x, std::size_t m, std::size_t k,
-                                   bool quantised) {
+std::vector<double> effective_rows(const KernelTable& kernels, const std::vector<float>& x, std::size_t m,
+                                   std::size_t k, bool quantised) {
   std::vector<double> out(x.begin(), x.end());
   if (!quantised) return out;
   const ActivationRows rows(kernels, m, k);

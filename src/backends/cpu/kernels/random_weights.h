@@ -23,9 +23,7 @@ class RandomBits {  // splitmix64 (Steele, Lea, Flood 2014)
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     return z ^ (z >> 31);
   }
-  float uniform(float low, float high) {
-    return low + (high - low) * (static_cast<float>(next() >> 40) * 0x1p-24f);
-  }
+  float uniform(float low, float high) { return low + (high - low) * (static_cast<float>(next() >> 40) * 0x1p-24f); }
   float normal() {  // near enough: a sum of twelve uniforms
     float sum = -6.0f;
     for (int i = 0; i < 12; ++i) sum += uniform(0.0f, 1.0f);
@@ -96,15 +94,25 @@ inline RandomWeights random_weights(DType dtype, std::size_t n, std::size_t k, s
         std::memcpy(w.bytes.data() + i, &h, 2);
       }
       break;
-    case DType::q4_0: each_block(static_cast<const BlockQ4_0*>(nullptr), fix_d(0.1f)); break;
-    case DType::q5_0: each_block(static_cast<const BlockQ5_0*>(nullptr), fix_d(0.05f)); break;
-    case DType::q8_0: each_block(static_cast<const BlockQ8_0*>(nullptr), fix_d(0.01f)); break;
-    case DType::iq4_nl: each_block(static_cast<const BlockIq4Nl*>(nullptr), fix_d(0.01f)); break;
+    case DType::q4_0:
+      each_block(static_cast<const BlockQ4_0*>(nullptr), fix_d(0.1f));
+      break;
+    case DType::q5_0:
+      each_block(static_cast<const BlockQ5_0*>(nullptr), fix_d(0.05f));
+      break;
+    case DType::q8_0:
+      each_block(static_cast<const BlockQ8_0*>(nullptr), fix_d(0.01f));
+      break;
+    case DType::iq4_nl:
+      each_block(static_cast<const BlockIq4Nl*>(nullptr), fix_d(0.01f));
+      break;
     case DType::q4_1:
-      each_block(static_cast<const BlockQ4_1*>(nullptr), [&](auto& b) { b.d = scale(0.01f, 0.1f), b.m = scale(0.1f, 1); });
+      each_block(static_cast<const BlockQ4_1*>(nullptr),
+                 [&](auto& b) { b.d = scale(0.01f, 0.1f), b.m = scale(0.1f, 1); });
       break;
     case DType::q5_1:
-      each_block(static_cast<const BlockQ5_1*>(nullptr), [&](auto& b) { b.d = scale(0.01f, 0.05f), b.m = scale(0.1f, 1); });
+      each_block(static_cast<const BlockQ5_1*>(nullptr),
+                 [&](auto& b) { b.d = scale(0.01f, 0.05f), b.m = scale(0.1f, 1); });
       break;
     case DType::mxfp4:
       each_block(static_cast<const BlockMxfp4*>(nullptr),
@@ -114,7 +122,9 @@ inline RandomWeights random_weights(DType dtype, std::size_t n, std::size_t k, s
       each_block(static_cast<const BlockQ2K*>(nullptr),
                  [&](auto& b) { b.d = scale(0.01f, 0.05f), b.dmin = scale(0.01f, 0.05f); });
       break;
-    case DType::q3_k: each_block(static_cast<const BlockQ3K*>(nullptr), fix_d(0.01f)); break;
+    case DType::q3_k:
+      each_block(static_cast<const BlockQ3K*>(nullptr), fix_d(0.01f));
+      break;
     case DType::q4_k:
       each_block(static_cast<const BlockQ4K*>(nullptr),
                  [&](auto& b) { b.d = scale(0.0002f, 0.002f), b.dmin = scale(0.002f, 0.02f); });
@@ -123,8 +133,12 @@ inline RandomWeights random_weights(DType dtype, std::size_t n, std::size_t k, s
       each_block(static_cast<const BlockQ5K*>(nullptr),
                  [&](auto& b) { b.d = scale(0.0001f, 0.001f), b.dmin = scale(0.002f, 0.02f); });
       break;
-    case DType::q6_k: each_block(static_cast<const BlockQ6K*>(nullptr), fix_d(0.0005f)); break;
-    case DType::iq4_xs: each_block(static_cast<const BlockIq4Xs*>(nullptr), fix_d(0.0005f)); break;
+    case DType::q6_k:
+      each_block(static_cast<const BlockQ6K*>(nullptr), fix_d(0.0005f));
+      break;
+    case DType::iq4_xs:
+      each_block(static_cast<const BlockIq4Xs*>(nullptr), fix_d(0.0005f));
+      break;
   }
   return w;
 }
@@ -132,8 +146,10 @@ inline RandomWeights random_weights(DType dtype, std::size_t n, std::size_t k, s
 // What is added to scale · code for weight `i` of the row (q4_1, q5_1, q2_k, q4_k, q5_k), else 0. For error bounds.
 inline float weight_min(DType dtype, const std::byte* row, std::size_t i) {
   switch (dtype) {
-    case DType::q4_1: return f16_to_f32(load_block<BlockQ4_1>(row, i / 32).m);
-    case DType::q5_1: return f16_to_f32(load_block<BlockQ5_1>(row, i / 32).m);
+    case DType::q4_1:
+      return f16_to_f32(load_block<BlockQ4_1>(row, i / 32).m);
+    case DType::q5_1:
+      return f16_to_f32(load_block<BlockQ5_1>(row, i / 32).m);
     case DType::q2_k: {
       const auto b = load_block<BlockQ2K>(row, i / 256);
       return -f16_to_f32(b.dmin) * static_cast<float>(b.scales[i % 256 / 16] >> 4);
@@ -146,7 +162,8 @@ inline float weight_min(DType dtype, const std::byte* row, std::size_t i) {
       const auto b = load_block<BlockQ5K>(row, i / 256);
       return -f16_to_f32(b.dmin) * static_cast<float>(unpack_scale_min(b.scales, i % 256 / 32).min);
     }
-    default: return 0.0f;
+    default:
+      return 0.0f;
   }
 }
 
