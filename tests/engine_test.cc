@@ -200,6 +200,24 @@ TEST(Engine, TheSameRowHasTheSameBits) {
     }
 }
 
+// 32,768 tokens of a random small Gemma 3n: tables of a thousand blocks, windows that moved on hundreds of times.
+TEST(Engine, ALongPromptIsTheSameInAnyChunks) {
+  std::vector<TokenId> ids = some_ids(32768);
+  for (TokenId& id : ids) id %= 100;
+  std::vector<float> want;
+  for (const auto& [max_rows, n_threads] : {std::pair{512u, 2u}, std::pair{777u, 1u}}) {
+    EngineOptions o;
+    o.model = UNICORN_SOURCE_DIR "/tests/data/golden/tiny/gemma3n-period5";
+    o.n_ctx = 32768;
+    o.max_rows = max_rows;
+    o.n_threads = n_threads;
+    const std::vector<float> logits = last_logits(*load(o), ids);
+    ASSERT_TRUE(std::all_of(logits.begin(), logits.end(), [](float v) { return std::isfinite(v); }));
+    if (want.empty()) want = logits;
+    EXPECT_EQ(logits, want) << "chunks of " << max_rows << ", " << n_threads << " threads";
+  }
+}
+
 TEST(Engine, SixteenSequencesAnswerAsOneDoes) {
   EngineOptions o;
   o.n_sequences = 16;

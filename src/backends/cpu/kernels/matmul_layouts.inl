@@ -34,12 +34,72 @@ constexpr std::size_t kRawScratch = kStretch / packed_format(D).blocks * kUnitBy
   }
 }
 
+#if defined(__AVX2__)
+// 16 codes of each of four rows, from group g on → groups g … g + 3, rows side by side.
+[[gnu::always_inline]] inline void put_four_rows(const __m128i* row, std::uint8_t* codes) {
+  const auto put = [codes](std::size_t g, __m128i v) __attribute__((always_inline)) {
+    _mm_store_si128(static_cast<__m128i*>(static_cast<void*>(codes + 64 * g)), v);
+  };
+  const __m128i a = _mm_unpacklo_epi32(row[0], row[1]), b = _mm_unpacklo_epi32(row[2], row[3]);
+  const __m128i c = _mm_unpackhi_epi32(row[0], row[1]), d = _mm_unpackhi_epi32(row[2], row[3]);
+  put(0, _mm_unpacklo_epi64(a, b));
+  put(1, _mm_unpackhi_epi64(a, b));
+  put(2, _mm_unpacklo_epi64(c, d));
+  put(3, _mm_unpackhi_epi64(c, d));
+}
+[[gnu::always_inline]] inline __m128i load_16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+
+// One file block of rows r … r + 3. q4_0 and q8_0 are read where they lie: a copy of the block would be written in
+// pieces and read across them, which stalls for longer than all of this takes.
+template <DType D>
+[[gnu::always_inline]] inline void raw_four_rows(const std::byte* const* rows, std::size_t file_block_index, std::size_t b,
+                                                 std::size_t r, std::uint8_t* unit) {
+  constexpr PackedFormat f = packed_format(D);
+  std::uint8_t* codes = unit + f.scale_bytes + b % f.blocks * 512 + 4 * r;
+  __m128i low[4], high[4];
+  if constexpr (D == DType::q4_0 || D == DType::q8_0) {
+    constexpr std::size_t kBytes = D == DType::q4_0 ? sizeof(BlockQ4_0) : sizeof(BlockQ8_0);
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::byte* block = rows[r + i] + file_block_index * kBytes;
+      __builtin_memcpy(unit + 32 * (b % f.blocks) + 2 * (r + i), block, 2);  // Scales::f16
+      const __m128i first = load_16(block + 2);
+      if constexpr (D == DType::q4_0) {
+        const __m128i mask = _mm_set1_epi8(15);
+        low[i] = _mm_and_si128(first, mask);
+        high[i] = _mm_and_si128(_mm_srli_epi16(first, 4), mask);
+      } else {
+        const __m128i zero = _mm_set1_epi8(-128);
+        low[i] = _mm_xor_si128(first, zero);
+        high[i] = _mm_xor_si128(load_16(block + 18), zero);
+      }
+    }
+    put_four_rows(low, codes);
+    put_four_rows(high, codes + 64 * 4);
+  } else {
+    FileBlock fb[4];
+    for (std::size_t i = 0; i < 4; ++i) {
+      read_file_block<D>(rows[r + i], file_block_index, fb[i]);
+      write_scales(f.scales, fb[i], b % f.blocks, r + i, unit);
+    }
+    for (std::size_t g = 0; g < file_block(D) / 4; g += 4) {
+      for (std::size_t i = 0; i < 4; ++i) low[i] = load_16(fb[i].codes + 4 * g);
+      put_four_rows(low, codes + 64 * g);
+    }
+  }
+}
+#endif
+
 // Blocks [first, first + count) of 16 rows as raw units. `first` begins a unit and a file block.
 template <DType D>
 [[gnu::always_inline]] inline void raw_from_rows(const std::byte* const* rows, std::size_t first, std::size_t count,
                                                  std::uint8_t* scratch) {
   constexpr PackedFormat f = packed_format(D);
   constexpr std::size_t kFile = file_block(D) / kBlock;  // blocks per file block
+#if defined(__AVX2__)
+  for (std::size_t b = 0; b < count; b += kFile)
+    for (std::size_t r = 0; r < kPanelRows; r += 4)
+      raw_four_rows<D>(rows, (first + b) / kFile, b, r, scratch + b / f.blocks * kUnitBytes<D, true>);
+#else
   FileBlock fb;
   for (std::size_t r = 0; r < kPanelRows; ++r)
     for (std::size_t b = 0; b < count; b += kFile) {
@@ -49,6 +109,7 @@ template <DType D>
       std::uint8_t* codes = unit + f.scale_bytes + b % f.blocks * 512 + 4 * r;
       for (std::size_t g = 0; g < 8 * kFile; ++g) __builtin_memcpy(codes + 64 * g, fb.codes + 4 * g, 4);
     }
+#endif
 }
 
 template <DType D>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backends/cpu/kernels/int8_peak.inl"
+#include "backends/cpu/kernels/matmul_chosen_rows.inl"
 #include "backends/cpu/kernels/matmul_float.inl"
 #include "backends/cpu/kernels/matmul_layouts.inl"
 #include "backends/cpu/kernels/matmul_quantised.inl"
@@ -23,6 +24,9 @@ constexpr void fill(KernelTable& t) {
     t.matmul_columns[at] = matmul_columns<D>;
     t.matmul_dense_rows[at] = matmul_dense_rows<D>;
     t.matmul_rows[at] = matmul_rows<D>;
+#if defined(__AVX2__)
+    if constexpr (D == DType::q4_0 || D == DType::q8_0 || D == DType::q4_k) t.matmul_rows[at] = matmul_chosen_rows<D>;
+#endif
   }
 }
 
