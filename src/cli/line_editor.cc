@@ -94,6 +94,7 @@ class TerminalReader final : public LineReader {
     interrupted_ = false;
     // Bracketed paste: the terminal marks what is pasted, so that its newlines do not send the message.
     write("\x1b[?2004h");
+    el_set(edit_, EL_PREP_TERM, 1);  // before the prompt: libedit prints that first, and a key in between would be lost
     int n = 0;
     const char* text = nullptr;
     do {

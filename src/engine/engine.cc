@@ -140,7 +140,7 @@ Status Engine::Impl::load() {
   config = files.config;
   UNICORN_TRY(apply_slice(config, options.slice));
   UNICORN_TRY(load_text());
-  const WeightSource source(files.table(), files.naming(), config.family, options.weights);
+  const WeightSource source(files.table(), files.naming(), options.weights);
   UNICORN_ASSIGN(plan, build_plan(config, source));
   plan.activation = options.precision == Precision::bf16 ? Activation::bf16 : Activation::f32;
   UNICORN_TRY(choose_limits());

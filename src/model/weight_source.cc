@@ -98,8 +98,8 @@ DType converted_dtype(std::string_view name, DType stored, std::size_t k, DType 
   return dtype;
 }
 
-WeightSource::WeightSource(const TensorTable& table, Naming naming, Family family, std::optional<DType> requested)
-    : table_(&table), naming_(naming), family_(family), requested_(requested) {
+WeightSource::WeightSource(const TensorTable& table, Naming naming, std::optional<DType> requested)
+    : table_(&table), naming_(naming), requested_(requested) {
   if (naming_ != Naming::hugging_face) return;
   for (std::string_view prefix : kPrefixes)
     if (table.find(std::string(prefix) + "embed_tokens.weight") != nullptr) {

@@ -23,7 +23,7 @@ enum class Naming : std::uint8_t { gguf, hugging_face };
 class WeightSource {
  public:
   // `requested`: the dtype --weights asked for; nullopt runs every tensor in the file's own. `table` must outlive this.
-  WeightSource(const TensorTable& table, Naming naming, Family family, std::optional<DType> requested);
+  WeightSource(const TensorTable& table, Naming naming, std::optional<DType> requested);
 
   Naming naming() const { return naming_; }
   bool has(std::string_view name) const;
@@ -51,7 +51,6 @@ class WeightSource {
 
   const TensorTable* table_;
   Naming naming_;
-  Family family_;
   std::optional<DType> requested_;
   std::string prefix_;  // of text tensors in a Hugging Face file
 };

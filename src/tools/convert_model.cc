@@ -99,7 +99,7 @@ Result<ConvertedModel> convert_model(const ConvertModelOptions& o) {
     UNICORN_ASSIGN(type, file_type_from_name(o.type));
   }
   UNICORN_ASSIGN(const ModelFiles files, ModelFiles::open(o.model));
-  const WeightSource source(files.table(), files.naming(), files.config.family, std::nullopt);
+  const WeightSource source(files.table(), files.naming(), std::nullopt);
   UNICORN_ASSIGN(const std::vector<FileTensor> tensors, file_tensors(files.config, source, type));
   UNICORN_ASSIGN(const FileType stored, type ? Result<FileType>(*type) : own_type(tensors));
   UNICORN_ASSIGN(const GgufMetadata metadata, metadata_of(files, stored));

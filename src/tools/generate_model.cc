@@ -147,7 +147,7 @@ std::vector<FileTensor> hugging_face_tensors(const ModelConfig& c, DType dtype, 
   const std::string prefix = multimodal ? "model.language_model." : "model.";
   const Status added = table.add({prefix + "embed_tokens.weight", {}, {}});
   UNICORN_CHECK(added.ok());
-  const WeightSource names(table, Naming::hugging_face, c.family, std::nullopt);
+  const WeightSource names(table, Naming::hugging_face, std::nullopt);
   std::vector<FileTensor> list;
   for (const ModelTensor& t : model_tensors(c, false))
     for (std::size_t i = 0; i < t.count; ++i) {

@@ -149,6 +149,7 @@ class ChatTerminal(CliTest):
         t.type("half")
         for _ in range(2):
             t.expect("half")
+            time.sleep(0.5)  # drawn again, and then reading again
             t.type(CTRL_Z)
             t.expect("Stopped")
             t.type("fg\r")

@@ -20,7 +20,7 @@ using testing::Runner;
 using testing::TinyModel;
 
 Plan plan_of(const TinyModel& m) {
-  const WeightSource source(m.table, Naming::gguf, Family::gemma3n, std::nullopt);
+  const WeightSource source(m.table, Naming::gguf, std::nullopt);
   Result<Plan> plan = build_gemma3n(m.config, source);
   UNICORN_CHECK_MSG(plan.ok(), plan.error().message);
   return std::move(plan).value();

@@ -118,7 +118,7 @@ std::unique_ptr<RandomModel> random_model(const RandomShape& s, std::uint64_t se
 }
 
 Plan plan_of(const RandomModel& model, std::optional<DType> requested) {
-  const WeightSource source(model.table, Naming::gguf, model.config.family, requested);
+  const WeightSource source(model.table, Naming::gguf, requested);
   Result<Plan> plan = build_plan(model.config, source);
   UNICORN_CHECK_MSG(plan.ok(), plan.error().message);
   return std::move(plan).value();
