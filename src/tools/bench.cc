@@ -52,10 +52,13 @@ class Bench {
   const std::vector<TokenId>& decoded() const { return decoded_; }
 
  private:
-  // Leaves exactly `depth` tokens in the cache. A sliding layer may have given up rows that are needed again: then
-  // truncate() forgets all, and the whole depth is computed anew.
+  // Leaves exactly the first `depth` of ids_ in the cache: what an earlier test decoded is no part of them. A sliding
+  // layer may have given up rows that are needed again: then truncate() forgets all, and the whole depth is computed anew.
   Status fill(std::uint32_t depth) {
-    const std::size_t kept = sequence_.truncate(depth);
+    const std::span<const TokenId> known = sequence_.ids();
+    const auto differs = std::mismatch(known.begin(), known.end(), ids_.begin(), ids_.end()).first;
+    const auto shared = static_cast<std::size_t>(differs - known.begin());
+    const std::size_t kept = sequence_.truncate(std::min<std::size_t>(shared, depth));
     if (kept == depth) return Ok{};
     return forward(std::span(ids_).subspan(kept, depth - kept), Outputs::none);
   }
