@@ -276,6 +276,10 @@ class Bench(CliTest):
         self.assertRegex(table, r"decode +8 +160 +[0-9.]+")
         self.assertRegex(table, "2 threads")
 
+    def test_a_depth_does_not_depend_on_what_was_decoded_before(self):
+        # Beyond the sliding window the cache is computed anew between repetitions: it must hold the same tokens again.
+        self.assertEqual(len(self.json("bench", "--prefill", "0", "--decode", "32", "--depth", "0,1024", "--reps", "2")["rows"]), 2)
+
     def test_nothing_to_measure(self):
         self.assertEqual(self.json("bench", "--prefill", "0", "--decode", "0")["rows"], [])
 
