@@ -36,7 +36,7 @@ class Bench {
   Status run() {
     const auto start = Clock::now();
     UNICORN_ASSIGN(files_, ModelFiles::open(o_.model));
-    const WeightSource source(files_->table(), files_->naming(), files_->config.family, std::nullopt);
+    const WeightSource source(files_->table(), files_->naming(), std::nullopt);
     UNICORN_ASSIGN(plan_, build_plan(files_->config, source));
     UNICORN_ASSIGN(backend_, create_cpu_backend({o_.threads, o_.isa}));
     limits_.max_rows = std::max<std::uint32_t>(o_.rows, static_cast<std::uint32_t>(o_.sequences));

@@ -127,7 +127,6 @@ def sanitized_tests(preset, label, args, count):
 
 
 def stage_asan(args, count):
-    # The fuzz preset is dev's sanitizers under clang: one build then serves this stage and the next.
     sanitized_tests("dev", "unit", args, count)
 
 

@@ -17,6 +17,13 @@ constexpr std::size_t kTileFloats = 64 * 1024;  // a member's tile of `up` (256 
 
 std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
+// From one row to the next. Products write a few columns of many rows: at a distance of whole pages these would all
+// fall into the same few cache sets.
+std::size_t row_stride(std::size_t width) {
+  constexpr std::size_t kPageFloats = 4096 / sizeof(float), kLineFloats = 64 / sizeof(float);
+  return width % kPageFloats == 0 ? width + kLineFloats : width;
+}
+
 }  // namespace
 
 // Checks a range and gives a program its memory.
@@ -290,7 +297,8 @@ class Compiler {
       p_.external_[i] = buffer != nullptr;
       p_.tensors_[i].ld = info.width;
       if (buffer == nullptr) {
-        UNICORN_ASSIGN(p_.tensors_[i].base, floats(n));
+        p_.tensors_[i].ld = row_stride(info.width);
+        UNICORN_ASSIGN(p_.tensors_[i].base, floats(p_.max_rows(info.rows) * p_.tensors_[i].ld));
         continue;
       }
       if (buffer->host() == nullptr || buffer->n_bytes() < n * sizeof(float))
@@ -299,9 +307,9 @@ class Compiler {
       p_.tensors_[i].base = reinterpret_cast<float*>(buffer->host());
     }
     const auto shared = [&](Place& place, std::size_t rows, std::size_t width) -> Status {
-      place.ld = width;
+      place.ld = row_stride(width);
       if (width == 0) return Ok{};
-      UNICORN_ASSIGN(place.base, floats(rows * width));
+      UNICORN_ASSIGN(place.base, floats(rows * place.ld));
       return Ok{};
     };
     UNICORN_TRY(shared(p_.shared_.hidden, max_rows_, max_ff_));

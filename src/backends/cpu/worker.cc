@@ -223,9 +223,10 @@ void Worker::row(const Task& t, const task::Quantise& o, std::size_t row) {
   p_.kernels_.quantise_rows(view({o.x, o.k, o.buffer, t.repeated}, p_.n_rows(t.rows)), row, row + 1);
 }
 
-void Worker::then(const task::Then& then, const Place& y, std::size_t m, std::size_t begin, std::size_t end) const {
+void Worker::then(const task::Then& then, const Place& y, std::size_t row, std::size_t row_end, std::size_t begin,
+                  std::size_t end) const {
   if (then.kind == task::Then::Kind::nothing) return;
-  for (std::size_t row = 0; row < m; ++row) {
+  for (; row < row_end; ++row) {
     float* at = y.row(member_, row) + begin;
     if (then.kind == task::Then::Kind::softcap)
       p_.elements_.softcap(at, end - begin, then.cap);
@@ -234,30 +235,53 @@ void Worker::then(const task::Then& then, const Place& y, std::size_t m, std::si
   }
 }
 
+// f(first, end, group): grains of the shares in pieces, each piece for every group of rows.
 template <class F>
-void Worker::for_grains(const task::Shares& shares, F f) {
+void Worker::for_grains(const task::Shares& shares, std::uint32_t n_groups, F f) {
   ++n_shared_tasks_;
   const auto n_pieces = [&](std::size_t owner) {
-    return (shares.first[owner + 1] - shares.first[owner] + shares.piece - 1) / shares.piece;
+    return (shares.first[owner + 1] - shares.first[owner] + shares.piece - 1) / shares.piece * n_groups;
   };
   p_.shares_.run(member_, n_shared_tasks_, n_pieces, [&](std::size_t owner, std::uint32_t piece) {
-    const std::uint32_t first = shares.first[owner] + piece * shares.piece;
-    f(first, std::min(first + shares.piece, shares.first[owner + 1]));
+    const std::uint32_t first = shares.first[owner] + piece / n_groups * shares.piece;
+    f(first, std::min(first + shares.piece, shares.first[owner + 1]), piece % n_groups);
   });
+}
+
+// Rows [begin, end) of a view; begin is a multiple of tile_m.
+ActivationView Worker::rows_of(const ActivationView& view, std::size_t begin, std::size_t end) {
+  ActivationView rows = view;
+  rows.m = end - begin;
+  rows.x += begin * view.ldx;
+  rows.blocks += begin * view.n_blocks;
+  return rows;
+}
+
+// Where outputs alone make too few pieces to go around (a PLE gate has 256), many rows are divided too, down to so many
+// that a strip's codes are still unpacked for enough of them.
+std::uint32_t Worker::row_groups(const task::Shares& shares, std::size_t m) const {
+  constexpr std::size_t kLeastRows = 128, kPieces = 8;
+  const std::size_t n_pieces = (shares.first.back() + shares.piece - 1) / shares.piece;
+  const std::size_t wanted = (kPieces * n_members_ + n_pieces - 1) / std::max<std::size_t>(n_pieces, 1);
+  return static_cast<std::uint32_t>(std::clamp<std::size_t>(m / kLeastRows, 1, std::max<std::size_t>(wanted, 1)));
 }
 
 void Worker::run(const Task& t, const task::Matmul& o) {
   const std::size_t m = p_.n_rows(t.rows), grain = p_.kernels_.n_grain;
   const ActivationView x = view(o.in, m);
-  for_grains(o.shares, [&](std::size_t first, std::size_t last) {
+  const std::uint32_t n_groups = n_members_ == 1 ? 1 : row_groups(o.shares, m);
+  for_grains(o.shares, n_groups, [&](std::size_t first, std::size_t last, std::size_t group) {
+    const std::size_t row = slice_of(m, x.tile_m, group, n_groups).begin;
+    const std::size_t row_end = slice_of(m, x.tile_m, group, n_groups).end;
+    const ActivationView rows = rows_of(x, row, row_end);
     std::size_t offset = 0;  // grains of the parts before
     for (const task::Matmul::Part& part : o.parts) {
       const std::size_t n = part.w->n(), n_grains = (n + grain - 1) / grain;
       const std::size_t from = std::max(first, offset), to = std::min(last, offset + n_grains);
       if (from < to) {
         const std::size_t begin = (from - offset) * grain, end = std::min(n, (to - offset) * grain);
-        matmul(p_.kernels_, *part.w, x, part.y.row(member_, 0), part.y.ld, begin, end);
-        then(o.then, part.y, m, begin, end);
+        matmul(p_.kernels_, *part.w, rows, part.y.row(member_, row), part.y.ld, begin, end);
+        then(o.then, part.y, row, row_end, begin, end);
       }
       offset += n_grains;
     }
@@ -271,7 +295,7 @@ void Worker::up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& 
                       const float* cutoffs) {
   const ActivationView x = view(in, m);
   const std::size_t grain = p_.hidden_grain();
-  for_grains(shares, [&](std::size_t first, std::size_t last) {
+  for_grains(shares, 1, [&](std::size_t first, std::size_t last, std::size_t) {
     const std::size_t c = first * grain, end = std::min(up.n(), last * grain), n = end - c;
     float *g = self_.scratch, *u = self_.scratch + m * n;
     const auto product = [&](const PackedMatrix& w, float* y) {
@@ -280,7 +304,10 @@ void Worker::up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& 
     };
     if (gate != nullptr) product(*gate, g);
     product(up, u);
+    constexpr std::size_t kRowsAhead = 8;  // no prefetcher sees a stride of a whole row coming
     for (std::size_t row = 0; row < m; ++row) {
+      if (gate == nullptr && row + kRowsAhead < m)
+        for (std::size_t i = 0; i < n; i += 16) __builtin_prefetch(cut->gate.row(member_, row + kRowsAhead) + c + i);
       const float* from = gate != nullptr ? g + row * n : cut->gate.row(member_, row) + c;
       float* to = hidden.blocks ? g + row * n : hidden.place.row(member_, row) + c;
       if (cutoffs != nullptr) {

@@ -20,14 +20,16 @@ class Worker {
   std::uint32_t n_shared_tasks() const { return n_shared_tasks_; }  // of the program, so far
 
  private:
-  // f(first, end): grains of the shares, some at a time, until the task is done.
   template <class F>
-  void for_grains(const task::Shares& shares, F f);
+  void for_grains(const task::Shares& shares, std::uint32_t n_groups, F f);
+  static ActivationView rows_of(const ActivationView& view, std::size_t begin, std::size_t end);
+  std::uint32_t row_groups(const task::Shares& shares, std::size_t m) const;
   static bool is_by_rows(const Task& t);
   void trace(const Task& t, bool counts);
 
   ActivationView view(const task::Input& in, std::size_t m) const;
-  void then(const task::Then& then, const Place& y, std::size_t m, std::size_t begin, std::size_t end) const;
+  void then(const task::Then& then, const Place& y, std::size_t row, std::size_t row_end, std::size_t begin,
+            std::size_t end) const;
   void up_tiles(const task::Input& in, std::size_t m, const PackedMatrix& up, const PackedMatrix* gate,
                 const task::Shares& shares, const task::Hidden& hidden, const task::Cut* cut, const float* cutoffs);
   void survivors(const task::CutUp& o, std::size_t row, float cutoff, const ActivationView& x);
