@@ -5,7 +5,6 @@
 // quarters; the answer is checked against double sums first. Memory-bound runs go round enough copies of the weights
 // that none is found in a cache.
 #include <fmt/format.h>
-
 #include <time.h>
 
 #include <CLI/CLI.hpp>
@@ -136,9 +135,11 @@ int run(const Options& options) {
         const Spread s = spread(seconds);
         const double gbs = static_cast<double>(copies[0].resident_bytes()) / s.median * 1e-9;
         const double gops = 2.0 * static_cast<double>(m * options.n * options.k) / s.median * 1e-9;
-        fmt::print("{:7} {:12} m={:<4} n={} k={}  {:9.3f} ms  spread {:4.1f} %  {:6.1f} GB/s = {:3.0f} %   {:7.0f} Gop/s = {:3.0f} %\n",
-                   name, kernels->name, m, options.n, options.k, s.median * 1e3, 100 * (s.high - s.low) / s.median, gbs,
-                   100e9 * gbs / bandwidth, gops, 100e9 * gops / peak);
+        fmt::print(
+            "{:7} {:12} m={:<4} n={} k={}  {:9.3f} ms  spread {:4.1f} %  {:6.1f} GB/s = {:3.0f} %   {:7.0f} Gop/s = "
+            "{:3.0f} %\n",
+            name, kernels->name, m, options.n, options.k, s.median * 1e3, 100 * (s.high - s.low) / s.median, gbs,
+            100e9 * gbs / bandwidth, gops, 100e9 * gops / peak);
       }
     }
   }
@@ -158,7 +159,8 @@ int main(int argc, char** argv) {
   app.add_option("--k", options.k);
   app.add_option("--threads", options.threads);
   app.add_option("--runs", options.runs);
-  app.add_flag("--cpu-time", options.cpu_time, "CPU time of the slowest thread instead of wall time, for a busy machine");
+  app.add_flag("--cpu-time", options.cpu_time,
+               "CPU time of the slowest thread instead of wall time, for a busy machine");
   app.add_flag("--pack", options.pack, "print the packing speed too");
   CLI11_PARSE(app, argc, argv);
   return unicorn::cpu::run(options);
