@@ -431,7 +431,7 @@ Result<Fence> CpuProgram::submit(const Batch& batch, const Io& io, std::span<con
 }
 
 void CpuProgram::run(std::span<const Task> tasks) {
-  std::uint32_t n_shared = 0;
+  std::uint64_t n_shared = 0;
   pool_.run([&](std::size_t member) {
     Worker worker(*this, member);
     worker.run(tasks);

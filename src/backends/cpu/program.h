@@ -129,7 +129,7 @@ class CpuProgram final : public Program {
   std::unique_ptr<std::atomic<std::uint32_t>[]> counters_;  // by attention step
   std::map<BatchKind, TaskList> lists_;
   WorkShares shares_;
-  std::uint32_t n_shared_tasks_ = 0;  // so far
+  std::uint64_t n_shared_tasks_ = 0;  // so far
 
   // The batch in work.
   const Batch* batch_ = nullptr;

@@ -13,9 +13,9 @@ class WorkShares {
   explicit WorkShares(std::size_t n_members) : n_members_(n_members), slots_(std::make_unique<Slot[]>(n_members)) {}
 
   // Calls work(owner, piece) for pieces of task number `task` until none is left unclaimed; n_pieces(owner) is the size
-  // of a share. Every member must call it for every task, and task numbers must grow.
+  // of a share, below 2^24. Every member must call it for every task, and task numbers must grow from 1.
   template <class Size, class Work>
-  void run(std::size_t member, std::uint32_t task, Size n_pieces, Work work) {
+  void run(std::size_t member, std::uint64_t task, Size n_pieces, Work work) {
     for (std::size_t i = 0; i < n_members_; ++i) {
       const std::size_t owner = (member + i) % n_members_;
       const std::uint32_t n = n_pieces(owner);
@@ -24,22 +24,23 @@ class WorkShares {
   }
 
  private:
-  // task << 32 | pieces taken. A member leaves a task when it has seen every share of it used up; so a slot that shows
-  // a later task holds nothing of this one.
+  static constexpr int kPieceBits = 24;
+
+  // task << kPieceBits | pieces taken. A member leaves a task when it has seen every share of it used up; so a slot that
+  // shows a later task holds nothing of this one.
   struct alignas(64) Slot {
     std::atomic<std::uint64_t> state{0};
   };
 
-  bool take(std::size_t owner, std::uint32_t task, std::uint32_t n, std::uint32_t& piece) {
+  bool take(std::size_t owner, std::uint64_t task, std::uint32_t n, std::uint32_t& piece) {
     std::atomic<std::uint64_t>& state = slots_[owner].state;
     std::uint64_t seen = state.load(std::memory_order_relaxed);
     for (;;) {
-      const auto at = static_cast<std::uint32_t>(seen >> 32);
-      if (static_cast<std::int32_t>(at - task) > 0) return false;
-      piece = at == task ? static_cast<std::uint32_t>(seen) : 0;
+      const std::uint64_t at = seen >> kPieceBits;
+      if (at > task) return false;
+      piece = at == task ? static_cast<std::uint32_t>(seen & ((1u << kPieceBits) - 1)) : 0;
       if (piece >= n) return false;
-      if (state.compare_exchange_weak(seen, std::uint64_t{task} << 32 | (piece + 1), std::memory_order_relaxed))
-        return true;
+      if (state.compare_exchange_weak(seen, task << kPieceBits | (piece + 1), std::memory_order_relaxed)) return true;
     }
   }
 

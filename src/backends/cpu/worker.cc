@@ -253,7 +253,7 @@ ActivationView Worker::rows_of(const ActivationView& view, std::size_t begin, st
   ActivationView rows = view;
   rows.m = end - begin;
   rows.x += begin * view.ldx;
-  rows.blocks += begin * view.n_blocks;
+  if (begin > 0) rows.blocks += begin * view.n_blocks;
   return rows;
 }
 

@@ -17,7 +17,7 @@ class Worker {
         n_shared_tasks_(program.n_shared_tasks_) {}
 
   void run(std::span<const Task> tasks);
-  std::uint32_t n_shared_tasks() const { return n_shared_tasks_; }  // of the program, so far
+  std::uint64_t n_shared_tasks() const { return n_shared_tasks_; }  // of the program, so far
 
  private:
   template <class F>
@@ -67,7 +67,7 @@ class Worker {
   CpuProgram& p_;
   Member& self_;
   std::size_t member_, n_members_;
-  std::uint32_t n_shared_tasks_;
+  std::uint64_t n_shared_tasks_;
   bool tracing_ = false;
   std::chrono::steady_clock::time_point last_;
 };

@@ -79,8 +79,8 @@ UNICORN_INLINE void dot_tile(const AttentionArgs& a, std::size_t first, std::siz
   const std::size_t begin = r.begin / 4 * 4 > tile ? r.begin / 4 * 4 : tile;
   const std::size_t end = r.end < tile + kKeyTile ? r.end : tile + kKeyTile;
   for (std::size_t t = begin; t < end; t += 4)
-    dot_keys<kQueries>(a.q + first * a.ldq, a.ldq, a.k + t * a.ld_kv, a.ld_kv, a.head_dim, a.scores + first * a.ld_scores + t,
-                       a.ld_scores);
+    dot_keys<kQueries>(a.q + first * a.ldq, a.ldq, a.k + t * a.ld_kv, a.ld_kv, a.head_dim,
+                       a.scores + first * a.ld_scores + t, a.ld_scores);
 }
 
 template <std::size_t kQueries, std::size_t kColumns, class W>
@@ -94,7 +94,8 @@ UNICORN_INLINE void value_tile(const AttentionArgs& a, std::size_t first, std::s
 template <std::size_t kColumns, class W>
 UNICORN_INLINE void value_tiles(const AttentionArgs& a, std::size_t c, W part) {
   std::size_t j = 0;
-  for (; j + kAttentionQueries <= a.n_queries; j += kAttentionQueries) value_tile<kAttentionQueries, kColumns>(a, j, c, part);
+  for (; j + kAttentionQueries <= a.n_queries; j += kAttentionQueries)
+    value_tile<kAttentionQueries, kColumns>(a, j, c, part);
   for (; j < a.n_queries; ++j) value_tile<1, kColumns>(a, j, c, part);
 }
 
@@ -159,7 +160,8 @@ void attention_block(const AttentionArgs& a) {
   }
   for (std::size_t j = 0; j < a.n_queries; ++j) softmax_row(a, j, n_padded);
   std::size_t c = 0;
-  for (; c + kAttentionColumns * kLanes <= d; c += kAttentionColumns * kLanes) value_tiles<kAttentionColumns>(a, c, Whole{});
+  for (; c + kAttentionColumns * kLanes <= d; c += kAttentionColumns * kLanes)
+    value_tiles<kAttentionColumns>(a, c, Whole{});
   for (; c + kLanes <= d; c += kLanes) value_tiles<1>(a, c, Whole{});
   if (c < d) value_tiles<1>(a, c, Part{d - c});
 }
@@ -179,9 +181,7 @@ void attention_merge(float* acc, float* top, float* sum, const float* later_acc,
   *top = new_top;
   *sum = *sum * factor + later_sum * later_factor;
   const Vec f = set1(factor), g = set1(later_factor);
-  for_lanes(d, [=](std::size_t i, auto t) {
-    store(acc + i, fma(load(later_acc + i, t), g, load(acc + i, t) * f), t);
-  });
+  for_lanes(d, [=](std::size_t i, auto t) { store(acc + i, fma(load(later_acc + i, t), g, load(acc + i, t) * f), t); });
 }
 
 void attention_finish(const float* acc, float sum, float* out, std::size_t d) {

@@ -33,8 +33,12 @@ UNICORN_INLINE void load_16bit(const std::byte* in, float* out, std::size_t n, L
 
 void kv_load(DType dtype, const std::byte* in, float* out, std::size_t n) {
   switch (dtype) {
-    case DType::f16: load_16bit(in, out, n, [](const std::uint16_t* p) { return load_f16(p); }); return;
-    case DType::bf16: load_16bit(in, out, n, [](const std::uint16_t* p) { return load_bf16(p); }); return;
+    case DType::f16:
+      load_16bit(in, out, n, [](const std::uint16_t* p) { return load_f16(p); });
+      return;
+    case DType::bf16:
+      load_16bit(in, out, n, [](const std::uint16_t* p) { return load_bf16(p); });
+      return;
     case DType::q8_0:
       for (std::size_t b = 0; b < n / kQ8Block; ++b) {
         const std::byte* block = in + b * kQ8BlockBytes;
@@ -43,7 +47,9 @@ void kv_load(DType dtype, const std::byte* in, float* out, std::size_t n) {
           store(out + b * kQ8Block + i, load_i8(reinterpret_cast<const std::int8_t*>(block + 2) + i) * scale);
       }
       return;
-    default: __builtin_memcpy(out, in, n * sizeof(float)); return;
+    default:
+      __builtin_memcpy(out, in, n * sizeof(float));
+      return;
   }
 }
 

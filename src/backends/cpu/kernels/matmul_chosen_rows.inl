@@ -120,7 +120,8 @@ struct ScaleBytes {
 // Eight rows of eight bytes → for each byte its eight rows: out[8s + r].
 [[gnu::always_inline]] inline void transpose_bytes(const std::uint64_t* rows, std::uint8_t* out) {
   __m128i v[kRowsAtOnce];
-  UNICORN_UNROLL for (std::size_t r = 0; r < kRowsAtOnce; ++r) v[r] = _mm_cvtsi64_si128(static_cast<long long>(rows[r]));
+  UNICORN_UNROLL for (std::size_t r = 0; r < kRowsAtOnce; ++r) v[r] =
+      _mm_cvtsi64_si128(static_cast<long long>(rows[r]));
   const __m128i a = _mm_unpacklo_epi8(v[0], v[1]), b = _mm_unpacklo_epi8(v[2], v[3]);
   const __m128i c = _mm_unpacklo_epi8(v[4], v[5]), d = _mm_unpacklo_epi8(v[6], v[7]);
   const __m128i ab = _mm_unpacklo_epi16(a, b), cd = _mm_unpacklo_epi16(c, d);
@@ -136,7 +137,8 @@ struct ScaleBytes {
                                                       std::size_t k, NextRows next, std::size_t ask) {
   __m256 acc = _mm256_setzero_ps();
   const auto bytes_at = [](const std::uint8_t* p) __attribute__((always_inline)) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(static_cast<const void*>(p)))));
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(static_cast<const void*>(p)))));
   };
   for (std::size_t super = 0; super < k / kSuperBlock; ++super) {
     const std::size_t at = super * sizeof(BlockQ4K);
@@ -160,7 +162,8 @@ struct ScaleBytes {
         const __m256i bytes = _mm256_srl_epi16(load_32(rows[r] + at + 16 + 32 * (s / 2)), shift);
         sums[r] = dot_unsigned(_mm256_and_si256(bytes, _mm256_set1_epi8(15)), xq);
       }
-      const __m256 scale = _mm256_mul_ps(d, bytes_at(scales + 8 * s)), min = _mm256_mul_ps(dmin, bytes_at(mins + 8 * s));
+      const __m256 scale = _mm256_mul_ps(d, bytes_at(scales + 8 * s)),
+                   min = _mm256_mul_ps(dmin, bytes_at(mins + 8 * s));
       __m256 t = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(fold_eight(sums)));
       t = _mm256_fmadd_ps(min, _mm256_set1_ps(static_cast<float>(xb.neg)), t);
       acc = _mm256_fmadd_ps(_mm256_set1_ps(xb.scale), t, acc);
