@@ -70,7 +70,7 @@ double check(const PackedMatrix& w, const std::vector<float>& x, std::size_t m, 
 int run(const Options& options) {
   ThreadPool pool(options.threads);
   fmt::print("{}; {} threads\n", cpu_features().brand, pool.size());
-  const double bandwidth = measure_read_bandwidth(pool);
+  const double bandwidth = measure_read_bandwidth(*runnable_kernel_tables().back(), pool);
   fmt::print("read bandwidth {:.1f} GB/s\n", bandwidth * 1e-9);
   std::vector<const KernelTable*> tables;
   for (const KernelTable* table : runnable_kernel_tables()) {

@@ -83,6 +83,7 @@ struct KernelTable {
   // The instruction set's int8 multiply-adds from registers: does about `rounds` small rounds, returns how many. For
   // measuring the limit (peak.h).
   std::uint64_t (*multiply_adds)(std::uint64_t rounds);
+  std::uint64_t (*read_bytes)(const std::uint8_t* p, std::size_t n);  // the same for memory; the result depends on all
 
   // x[row] → blocks of the view, for rows [row_begin, row_end). Rows may be split over threads.
   void (*quantise_rows)(const ActivationView& view, std::size_t row_begin, std::size_t row_end);
@@ -92,7 +93,7 @@ struct KernelTable {
                            std::size_t block_end);
 
   // By dtype, every entry filled. All of them give an output the same bits.
-  MatmulFn matmul[kNDTypes];             // Layout::panels
+  MatmulFn matmul[kNDTypes];  // Layout::panels
   MatmulFn matmul_columns[kNDTypes];  // Layout::columns; k whose x (or its code) is 0 are not read when m is small
   MatmulFn matmul_dense_rows[kNDTypes];  // Layout::rows, all outputs of a range
   MatmulRowsFn matmul_rows[kNDTypes];  // Layout::rows, chosen outputs, m == 1

@@ -12,6 +12,6 @@ double measure_int8_peak(const KernelTable& kernels, ThreadPool& pool);
 
 // Bytes per second that all members together read from a buffer no cache holds. Best of a few passes; 0 when there is
 // no memory for the buffer.
-double measure_read_bandwidth(ThreadPool& pool);
+double measure_read_bandwidth(const KernelTable& kernels, ThreadPool& pool);
 
 }  // namespace unicorn::cpu

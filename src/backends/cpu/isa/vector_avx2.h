@@ -12,8 +12,9 @@ namespace {
 struct V {
   using I = __m256i;
   using F = __m256;
+  static constexpr int kRegisters = 16;
   static constexpr int kLanes = 8;
-  static constexpr std::size_t kTileM = 4;
+  static constexpr std::size_t kTileM = 6;
   static constexpr int kStripPanels = 1;
 #if defined(__AVXVNNI__)
   static constexpr bool kHasDot = true;
@@ -60,8 +61,15 @@ struct V {
 #else
   static I dot(I, I, I);  // declared for the branch that `if constexpr (kHasDot)` discards
   UNICORN_OP I mul_pairs(I u, I s) { return _mm256_maddubs_epi16(u, s); }
-  UNICORN_OP I add16(I a, I b) { return _mm256_add_epi16(a, b); }
-  UNICORN_OP I add_pairs(I acc, I s16) { return _mm256_add_epi32(acc, _mm256_madd_epi16(s16, _mm256_set1_epi16(1))); }
+  // The compiler would turn a chain of additions into a tree, whose registers it has not got.
+  UNICORN_OP I in_order(I v) {
+    asm("" : "+x"(v));
+    return v;
+  }
+  UNICORN_OP I add16(I a, I b) { return in_order(_mm256_add_epi16(a, b)); }
+  UNICORN_OP I add_pairs(I acc, I s16) {
+    return in_order(_mm256_add_epi32(acc, _mm256_madd_epi16(s16, _mm256_set1_epi16(1))));
+  }
   struct Signed {
     I magnitude, value;
   };

@@ -12,6 +12,7 @@ namespace {
 struct V {
   using I = __m512i;
   using F = __m512;
+  static constexpr int kRegisters = 32;
   static constexpr int kLanes = 16;
   static constexpr std::size_t kTileM = 6;
   static constexpr int kStripPanels = 2;
@@ -60,8 +61,15 @@ struct V {
 #else
   static I dot(I, I, I);  // declared for the branch that `if constexpr (kHasDot)` discards
   UNICORN_OP I mul_pairs(I u, I s) { return _mm512_maddubs_epi16(u, s); }
-  UNICORN_OP I add16(I a, I b) { return _mm512_add_epi16(a, b); }
-  UNICORN_OP I add_pairs(I acc, I s16) { return _mm512_add_epi32(acc, _mm512_madd_epi16(s16, _mm512_set1_epi16(1))); }
+  // The compiler would turn a chain of additions into a tree, whose registers it has not got.
+  UNICORN_OP I in_order(I v) {
+    asm("" : "+v"(v));
+    return v;
+  }
+  UNICORN_OP I add16(I a, I b) { return in_order(_mm512_add_epi16(a, b)); }
+  UNICORN_OP I add_pairs(I acc, I s16) {
+    return in_order(_mm512_add_epi32(acc, _mm512_madd_epi16(s16, _mm512_set1_epi16(1))));
+  }
   struct Signed {
     I magnitude;
     __mmask64 negative;

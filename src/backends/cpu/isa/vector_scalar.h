@@ -22,6 +22,7 @@ struct V {
   struct F {
     float lane[16];
   };
+  static constexpr int kRegisters = 32;
   static constexpr int kLanes = 16;
   static constexpr std::size_t kTileM = 2;  // rows of x per tile of the blocked product
   static constexpr int kStripPanels = 1;  // panels of W beside each other in a tile

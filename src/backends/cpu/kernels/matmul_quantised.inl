@@ -23,7 +23,7 @@ constexpr int kVectors = 16 / V::kLanes;                      // per panel
 constexpr int kStripVectors = V::kStripPanels * kVectors;     // per strip of the tiled kernel
 constexpr std::size_t kStripRows = std::size_t{V::kStripPanels} * kPanelRows;
 constexpr std::size_t kStretch = 16;                          // blocks of k unpacked at a time: 16-20 KiB of L1
-constexpr std::size_t kRowTiles = 64;                         // tiles whose sums wait in the L2 cache between stretches
+constexpr std::size_t kRowTiles = 64;  // tiles whose sums wait in the L2 cache between stretches
 
 // What the integer part needs to know of a dtype; dtypes that agree share the tiled kernel's code.
 template <int halves, bool has_min, bool has_zero, int depth>
@@ -34,10 +34,30 @@ struct Family {
 template <DType D>
 using FamilyOf = Family<Traits<D>::kHalves, Traits<D>::kHasMin, Traits<D>::kHasZero, Traits<D>::kDepth>;
 
-// acc[p][m] += block · a[m] for P vectors of rows and M rows of x.
-template <class T, int P, int M, class Block>
-[[gnu::always_inline]] inline void add_block(const Block& w, const ActivationBlock* a, V::I zero_shift,
-                                             V::F (&acc)[P][M]) {
+// Where the running f32 sums of P vectors × M rows live: in registers, or, where 16 registers would not hold them
+// beside the integer sums, in memory: one load and store per block.
+template <int P, int M>
+struct RegisterSums {
+  V::F v[P][M];
+  [[gnu::always_inline]] void add(int p, int m, V::F xs, V::F t) { v[p][m] = V::fma(xs, t, v[p][m]); }
+};
+template <int P, int M>
+struct MemorySums {
+  float* at;
+  [[gnu::always_inline]] void add(int p, int m, V::F xs, V::F t) const {
+    float* sum = at + (p * M + m) * V::kLanes;
+    V::store_f(sum, V::fma(xs, t, V::load_f(sum)));
+  }
+};
+template <int first_row, class Sums>
+struct SumsFrom {
+  Sums& sums;
+  [[gnu::always_inline]] void add(int p, int m, V::F xs, V::F t) const { sums.add(p, first_row + m, xs, t); }
+};
+
+// sums(p, m) += block · a[m] for P vectors of rows and M rows of x.
+template <class T, int P, int M, class Block, class Sums>
+[[gnu::always_inline]] inline void add_block(const Block& w, const ActivationBlock* a, V::I zero_shift, Sums&& sums) {
   constexpr int kPerHalf = 8 / T::kHalves;
   V::F t[P][M];
   unrolled<T::kHalves>([&](auto half_index) __attribute__((always_inline)) {
@@ -72,7 +92,7 @@ template <class T, int P, int M, class Block>
         }
       });
       if constexpr (kTwoChains) d[0][0] = V::add(d[0][0], second);
-    } else if constexpr (T::kDepth == 0) {
+    } else if constexpr (T::kDepth == 1) {
       unrolled<kPerHalf>([&](auto i) __attribute__((always_inline)) {
         constexpr int g = kPerHalf * half + decltype(i)::value;
         typename V::Signed u[P];
@@ -99,8 +119,8 @@ template <class T, int P, int M, class Block>
             }
           }
         });
-        UNICORN_UNROLL for (int m = 0; m < M; ++m)
-          UNICORN_UNROLL for (int p = 0; p < P; ++p) d[p][m] = V::add_pairs(d[p][m], s[p][m]);
+        UNICORN_UNROLL for (int m = 0; m < M; ++m) UNICORN_UNROLL for (int p = 0; p < P; ++p) d[p][m] =
+            V::add_pairs(d[p][m], s[p][m]);
       });
     }
     UNICORN_UNROLL for (int p = 0; p < P; ++p) {
@@ -127,7 +147,7 @@ template <class T, int P, int M, class Block>
   }
   UNICORN_UNROLL for (int m = 0; m < M; ++m) {
     const V::F xs = V::broadcast_f(&a[m].scale);
-    UNICORN_UNROLL for (int p = 0; p < P; ++p) acc[p][m] = V::fma(xs, t[p][m], acc[p][m]);
+    UNICORN_UNROLL for (int p = 0; p < P; ++p) sums.add(p, m, xs, t[p][m]);
   }
 }
 
@@ -148,50 +168,48 @@ template <DType D>
 void matvec(const PackedView& w, const ActivationBlock* x, float* y, std::size_t n_begin, std::size_t n_end) {
   using T = Traits<D>;
   constexpr std::size_t kUnit = unit_bytes(T::kFormat);
+  constexpr std::size_t kShare = kUnit / T::kFormat.blocks;
   constexpr std::size_t kAhead = 4096;  // bytes of prefetch; the stream runs on from panel to panel
   const V::I zero_shift = V::set1(T::kZeroShift);
   const std::size_t n_units = w.stride / kUnit;
   for (std::size_t n = n_begin; n < n_end; n += kPanelRows) {
     const std::uint8_t* unit = w.data + n / kPanelRows * w.stride;
     const ActivationBlock* a = x;
-    V::F acc[kVectors][1];
-    UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) acc[p][0] = V::zero_f();
+    RegisterSums<kVectors, 1> sums;
+    UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) sums.v[p][0] = V::zero_f();
     for (std::size_t u = 0; u < n_units; ++u, unit += kUnit) {
-      for (std::size_t i = 0; i < kUnit; i += 64) V::prefetch(unit + kAhead + i);
-      for (std::size_t b = 0; b < T::kFormat.blocks; ++b, ++a)
-        add_block<T, kVectors, 1>(PackedBlock<D>{unit, b}, a, zero_shift, acc);
+      for (std::size_t b = 0; b < T::kFormat.blocks; ++b, ++a) {
+        // A few lines per block: asked for by the unit, a K-quant's 37 lines fill every miss buffer and stall.
+        UNICORN_UNROLL for (std::size_t i = 0; i < kShare; i += 64) V::prefetch(unit + kAhead + b * kShare + i);
+        add_block<T, kVectors, 1>(PackedBlock<D>{unit, b}, a, zero_shift, sums);
+      }
     }
     V::F out[kVectors];
-    UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) out[p] = acc[p][0];
+    UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) out[p] = sums.v[p][0];
     store_outputs(out, y + n, n_end - n);
   }
 }
 
 // ---- m > 1. The scratch a strip is unpacked to.
 
+template <int halves, bool has_min>
+struct StripMins {
+  float mins[halves][kStripRows];
+};
+template <int halves>
+struct StripMins<halves, false> {};
+
 template <class T>
-struct StripBlock {
+struct alignas(64) StripBlock : StripMins<T::kHalves, T::kHasMin> {
   alignas(64) std::uint8_t codes[8][kStripRows * 4];
   float scales[T::kHalves][kStripRows];
-  float mins[T::kHalves][kStripRows];
 
   template <int g>
   [[gnu::always_inline]] V::I group(int p) const {
     return V::load(codes[g] + p * (4 * V::kLanes));
   }
   [[gnu::always_inline]] V::F scale(int p, int half) const { return V::load_f(scales[half] + p * V::kLanes); }
-  [[gnu::always_inline]] V::F min(int p, int half) const { return V::load_f(mins[half] + p * V::kLanes); }
-};
-template <int halves, bool has_zero, int depth>
-struct StripBlock<Family<halves, false, has_zero, depth>> {
-  alignas(64) std::uint8_t codes[8][kStripRows * 4];
-  float scales[halves][kStripRows];
-
-  template <int g>
-  [[gnu::always_inline]] V::I group(int p) const {
-    return V::load(codes[g] + p * (4 * V::kLanes));
-  }
-  [[gnu::always_inline]] V::F scale(int p, int half) const { return V::load_f(scales[half] + p * V::kLanes); }
+  [[gnu::always_inline]] V::F min(int p, int half) const { return V::load_f(this->mins[half] + p * V::kLanes); }
 };
 
 // n_blocks blocks of a panel, from the beginning of a unit, into columns [column · 16, +16) of the strip.
@@ -215,17 +233,38 @@ void unpack_panel(const std::uint8_t* units, std::size_t n_blocks, int column, S
   }
 }
 
+// How many rows of a tile are worked on at once. Their integer sums must fit the registers; 16-wide types and the 16-bit
+// sums of processors without a dot instruction need more of them.
+template <class T>
+constexpr int kTileRowsAtOnce = T::kHalves == 2 || (!V::kHasDot && T::kDepth > 1 && T::kDepth < 8) ? 3 : 6;
+
+template <class T, int M, int row, class Sums>
+[[gnu::always_inline]] inline void add_rows(const StripBlock<T>& w, const ActivationBlock* a, V::I shift, Sums& sums) {
+  if constexpr (row < M) {
+    constexpr int kRows = M - row < kTileRowsAtOnce<T> ? M - row : kTileRowsAtOnce<T>;
+    add_block<T, kStripVectors, kRows>(w, a + row, shift, SumsFrom<row, Sums>{sums});
+    add_rows<T, M, row + kRows>(w, a, shift, sums);
+  }
+}
+
 // sums[p][m] += strip · tile of M rows, over n_blocks blocks.
 template <class T, int M>
 void tile(const StripBlock<T>* w, std::size_t n_blocks, const ActivationBlock* a, int zero_shift, bool first,
           float* sums) {
   const V::I shift = V::set1(zero_shift);
-  V::F acc[kStripVectors][M];
-  UNICORN_UNROLL for (int p = 0; p < kStripVectors; ++p)
-    UNICORN_UNROLL for (int m = 0; m < M; ++m) acc[p][m] = first ? V::zero_f() : V::load_f(sums + (p * M + m) * V::kLanes);
-  for (std::size_t b = 0; b < n_blocks; ++b, a += M) add_block<T, kStripVectors, M>(w[b], a, shift, acc);
-  UNICORN_UNROLL for (int p = 0; p < kStripVectors; ++p)
-    UNICORN_UNROLL for (int m = 0; m < M; ++m) V::store_f(sums + (p * M + m) * V::kLanes, acc[p][m]);
+  if constexpr (V::kRegisters >= 32) {
+    RegisterSums<kStripVectors, M> s;
+    UNICORN_UNROLL for (int p = 0; p < kStripVectors; ++p) UNICORN_UNROLL for (int m = 0; m < M; ++m) s.v[p][m] =
+        first ? V::zero_f() : V::load_f(sums + (p * M + m) * V::kLanes);
+    for (std::size_t b = 0; b < n_blocks; ++b, a += M) add_rows<T, M, 0>(w[b], a, shift, s);
+    UNICORN_UNROLL for (int p = 0; p < kStripVectors; ++p) UNICORN_UNROLL for (int m = 0; m < M; ++m)
+        V::store_f(sums + (p * M + m) * V::kLanes, s.v[p][m]);
+  } else {
+    if (first)
+      for (int i = 0; i < kStripVectors * M; ++i) V::store_f(sums + i * V::kLanes, V::zero_f());
+    MemorySums<kStripVectors, M> s{sums};
+    for (std::size_t b = 0; b < n_blocks; ++b, a += M) add_rows<T, M, 0>(w[b], a, shift, s);
+  }
 }
 
 template <class T>

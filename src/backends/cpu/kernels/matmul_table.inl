@@ -1,7 +1,7 @@
 // make_table: the KernelTable of the instruction set whose V was included before. The last line of each isa/*.cc.
 #pragma once
 
-#include "backends/cpu/kernels/int8_peak.inl"
+#include "backends/cpu/kernels/limits.inl"
 #include "backends/cpu/kernels/matmul_chosen_rows.inl"
 #include "backends/cpu/kernels/matmul_float.inl"
 #include "backends/cpu/kernels/matmul_layouts.inl"
@@ -43,10 +43,12 @@ constexpr KernelTable make_table(const char* name, Isa isa) {
   t.tile_m = V::kTileM;
   t.n_grain = V::kStripPanels * kPanelRows;
   t.multiply_adds = multiply_adds;
+  t.read_bytes = read_bytes;
   t.quantise_rows = quantise_rows;
   t.quantise_columns = quantise_columns;
   fill_all<DType::f32, DType::f16, DType::bf16, DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0,
-           DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs, DType::mxfp4>(t);
+           DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs, DType::mxfp4>(
+      t);
   return t;
 }
 

@@ -46,24 +46,26 @@ alignas(16) constexpr std::uint8_t kIq4Biased[16] = {1,   24,  45,  63,  79,  93
                                                      129, 141, 153, 166, 181, 197, 217, 241};
 alignas(16) constexpr std::uint8_t kMxfp4Biased[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
 
-// How the integer products of a dtype are made on this V.
-//   kDepth  without a dot instruction: how many groups' byte products may be summed in 16 bits. A pair of products is
-//           at most 2 · 127 · max code: 4-bit codes 8 · 3810 < 32768, 5-bit 4 · 7874, 6-bit 2 · 16002, mxfp4 (28)
-//           4 · 7112. 0: the codes need 8 bits; |w| · (sign(w)·x) is used, 2 · 128 · 127 = 32512, one group at a time.
+// How the integer products of a dtype are made on this V. Without a dot instruction byte products are summed in 16 bits,
+// as many groups as cannot overflow; then pairs are widened:
+//   kDepth   groups per 16-bit sum. Two products are at most 2 · 127 · max code: 4-bit codes 8 · 3810 < 32768, 5-bit
+//            4 · 7874, 6-bit 2 · 16002, mxfp4 (28) 4 · 7112.
+//   kSigned  codes of 8 bits leave no room: they stay signed and |w| · (sign(w)·x) is used, 2 · 128 · 127 = 32512, one
+//            group at a time. (Two 4-bit planes, u = 16 · high + low, need no sign and widen once: -6 % on Zen 4.)
 template <DType D>
 struct Traits {
   static constexpr PackedFormat kFormat = packed_format(D);
   static constexpr bool kCodebook = D == DType::iq4_nl || D == DType::iq4_xs || D == DType::mxfp4;
   static constexpr bool kWide = kFormat.codes == Codes::byte || D == DType::iq4_nl || D == DType::iq4_xs;
   static constexpr bool kSigned = kWide && !V::kHasDot;
-  static constexpr int kDepth = V::kHasDot                                                       ? 8
-                                : kWide                                                          ? 0
-                                : kFormat.codes == Codes::nibble_pair                            ? 2
-                                : kFormat.codes == Codes::nibble_bit || D == DType::mxfp4        ? 4
-                                                                                                 : 8;
+  static constexpr int kDepth = V::kHasDot                                                ? 8
+                                : kWide                                                   ? 1
+                                : kFormat.codes == Codes::nibble_pair                     ? 2
+                                : kFormat.codes == Codes::nibble_bit || D == DType::mxfp4 ? 4
+                                                                                          : 8;
   static constexpr int kHalves = kFormat.scales == Scales::sub16 || kFormat.scales == Scales::sub16_min ? 2 : 1;
-  static constexpr bool kHasMin = kFormat.scales == Scales::f16_min || kFormat.scales == Scales::sub32_min ||
-                                  kFormat.scales == Scales::sub16_min;
+  static constexpr bool kHasMin =
+      kFormat.scales == Scales::f16_min || kFormat.scales == Scales::sub32_min || kFormat.scales == Scales::sub16_min;
   static constexpr bool kHasZero = kFormat.zero != 0 && !kSigned;
   static constexpr int kZeroShift = __builtin_ctz(kFormat.zero | 0x100);
   static_assert(kFormat.zero == 0 || kFormat.zero == 1 << kZeroShift);
@@ -142,8 +144,8 @@ struct PackedBlock {
   }
   [[gnu::always_inline]] V::F min(int p, int half) const {
     const int r = p * V::kLanes;
-    const std::uint8_t* sub = T::kHalves == 1 ? unit + 192 + 16 * block
-                                              : unit + 64 + 16 * (2 * block + static_cast<std::size_t>(half));
+    const std::uint8_t* sub =
+        T::kHalves == 1 ? unit + 192 + 16 * block : unit + 64 + 16 * (2 * block + static_cast<std::size_t>(half));
     return decode_min<D>(unit + 32 + 2 * r, sub + r);
   }
 
