@@ -72,4 +72,10 @@ void CpuWeight::will_need_row(std::size_t i) const {
   }
 }
 
+void CpuWeight::let_go_of_rows() const {
+  if (ref_.use != WeightUse::rows) return;
+  for (const TensorView& part : ref_.parts)
+    advise({part.data, part.shape.n_rows() * part.row_stride_bytes}, Advice::drop);
+}
+
 }  // namespace unicorn::cpu

@@ -30,6 +30,9 @@ class CpuWeight final : public Weight {
   void row(std::size_t i, float* out) const;
   // Asks the system for the pages of row i, so that several rows' reads overlap. Nothing for what is in memory.
   void will_need_row(std::size_t i) const;
+  // Unmaps what the rows read so far left mapped: with large pages in the file cache each row may map 2 MiB. The cache
+  // keeps them. Nothing for what is in memory.
+  void let_go_of_rows() const;
 
  private:
   WeightRef ref_;  // its parts only for `rows`

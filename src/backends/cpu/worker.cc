@@ -121,6 +121,8 @@ void Worker::row(const Task& t, const task::Embed& o, std::size_t row) {
   float* out = o.out.row(member_, row);
   o.table->row(id < o.table->n() ? id : 0, out);
   for (std::size_t i = 0; i < o.width; ++i) out[i] *= o.scale;
+  constexpr std::size_t kRowsMapped = 16;
+  if (row % kRowsMapped == kRowsMapped - 1 || row + 1 == p_.n_rows(t.rows)) o.table->let_go_of_rows();
 }
 
 void Worker::row(const Task&, const task::CopyRows& o, std::size_t row) {
