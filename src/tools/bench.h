@@ -1,10 +1,12 @@
-// bench: how fast a loaded model runs, prefill and decode apart, at several depths. Depth: tokens that are in the cache
-// already. Prefill asks for the last row's logits; decode is greedy and obeys no end of answer.
+// bench: how fast a loaded model runs, prefill and decode apart, at several depths and for several sequences at once.
+// Depth: tokens that are in the cache already. Prefill asks for the last row's logits; decode is greedy and obeys no end
+// of answer.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stop_token>
 #include <string_view>
 #include <vector>
@@ -18,6 +20,7 @@ struct BenchOptions {
   std::vector<std::uint32_t> prefill{512};
   std::vector<std::uint32_t> decode{64};
   std::vector<std::uint32_t> depths{0};
+  std::vector<std::uint32_t> sequences{1};  // decode so many at once; prefill is always one
   std::uint32_t n_reps = 5;  // measured, after one warm-up
 };
 
@@ -25,27 +28,33 @@ enum class BenchTest : std::uint8_t { prefill, decode };
 std::string_view bench_test_name(BenchTest test);
 
 struct BenchRow {
-  BenchTest test;
-  std::uint32_t n, depth;
-  double median_tps, min_tps, max_tps;  // tokens per second
+  BenchTest test = BenchTest::prefill;
+  std::uint32_t n = 0, depth = 0, n_sequences = 1;
+  double median_tps = 0, min_tps = 0, max_tps = 0;  // tokens per second, of all sequences together
 };
 
-// Positions a sequence needs for these options: what --ctx must be at least.
-std::uint64_t bench_positions(const BenchOptions& options);
+// What the engine must be loaded with for these options: n_ctx (unless it is set), n_sequences and max_output_rows.
+void reserve_for(const BenchOptions& options, EngineOptions& engine);
 
 // Told what is about to be measured; repetition 0 is the warm-up.
-using BenchProgress =
-    std::function<void(BenchTest test, std::uint32_t n, std::uint32_t depth, std::uint32_t repetition)>;
+using BenchProgress = std::function<void(const BenchRow& row, std::uint32_t repetition)>;
 
 // Errors: those of Engine::forward; unsupported, when a repetition decodes other tokens than the first: then no
 // number is worth printing.
 Result<std::vector<BenchRow>> bench(Engine& engine, const BenchOptions& options, const BenchProgress& progress = {},
                                     const std::stop_token& stop = {});
 
-double peak_rss_mb();  // of this process so far, in MB of 1e6 bytes
+// What the machine can do at most, with n_threads (0: as many as the engine would take).
+struct MachineLimits {
+  double int8_ops_per_s = 0, read_bytes_per_s = 0;
+};
+Result<MachineLimits> measure_limits(std::size_t n_threads);
 
-// Bytes per second that n_threads together read from memory, best of a few passes over a buffer that no cache holds.
-// 0 when there is no memory for it.
-double measure_read_bandwidth(std::size_t n_threads);
+// Tokens per second that no engine passes on such a machine: the operations of all products with weights at the int8
+// peak, or the bytes of weights and KV rows at the read bandwidth, whichever takes longer (plan/work.h). nullopt when
+// the engine does not run on the CPU alone, or the limits are not known.
+std::optional<double> limit_tps(const Engine& engine, const BenchRow& row, const MachineLimits& machine);
+
+double peak_rss_mb();  // of this process so far, in MB of 1e6 bytes
 
 }  // namespace unicorn

@@ -258,7 +258,9 @@ class Bench(CliTest):
         self.assertEqual([(r["test"], r["n"], r["depth"]) for r in got["rows"]],
                          [("prefill", 16, 0), ("prefill", 32, 0), ("prefill", 16, 160), ("prefill", 32, 160), ("decode", 8, 0), ("decode", 8, 160)])
         for row in got["rows"]:
-            self.assertEqual(set(row), {"test", "n", "depth", "median_tps", "min", "max"})
+            self.assertEqual(set(row), {"test", "n", "depth", "sequences", "median_tps", "min", "max", "limit_tps",
+                                        "share_of_limit"})
+            self.assertAlmostEqual(row["share_of_limit"], row["median_tps"] / row["limit_tps"])
             self.assertGreater(row["min"], 0)
             self.assertLessEqual(row["min"], row["median_tps"])
             self.assertLessEqual(row["median_tps"], row["max"])
@@ -279,6 +281,15 @@ class Bench(CliTest):
     def test_a_depth_does_not_depend_on_what_was_decoded_before(self):
         # Beyond the sliding window the cache is computed anew between repetitions: it must hold the same tokens again.
         self.assertEqual(len(self.json("bench", "--prefill", "0", "--decode", "32", "--depth", "0,1024", "--reps", "2")["rows"]), 2)
+
+    def test_many_sequences_at_once(self):
+        rows = self.json("bench", "--prefill", "0", "--decode", "4", "--sequences", "1,3,40", "--reps", "1")["rows"]
+        self.assertEqual([r["sequences"] for r in rows], [1, 3, 40])
+        self.assertGreater(rows[2]["limit_tps"], rows[0]["limit_tps"])
+
+    def test_other_devices_have_no_limit(self):
+        rows = self.json("bench", "--prefill", "4", "--decode", "2", "--reps", "1", "--device", "reference")["rows"]
+        self.assertEqual([r["limit_tps"] for r in rows], [None, None])
 
     def test_nothing_to_measure(self):
         self.assertEqual(self.json("bench", "--prefill", "0", "--decode", "0")["rows"], [])

@@ -8,6 +8,9 @@
 #include <cstdlib>
 #include <memory>
 
+#include "backends/cpu/dispatch.h"
+#include "backends/cpu/tools.h"
+
 namespace unicorn::cpu {
 namespace {
 
@@ -53,6 +56,12 @@ double measure_read_bandwidth(const KernelTable& kernels, ThreadPool& pool) {
     best = std::max(best, static_cast<double>(kBytes) / seconds_since(start));
   }
   return best;
+}
+
+Result<CpuLimits> measure_limits(std::size_t n_threads) {
+  UNICORN_ASSIGN(const KernelTable* const kernels, select_kernels());
+  ThreadPool pool(n_threads > 0 ? n_threads : n_usable_cores());
+  return CpuLimits{kernels->name, measure_int8_peak(*kernels, pool), measure_read_bandwidth(*kernels, pool)};
 }
 
 }  // namespace unicorn::cpu

@@ -1,15 +1,26 @@
-// What the CPU backend shows to people: where the time of its programs goes.
+// What the CPU backend shows to people: what this CPU can do, and where the time of its programs goes.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/result.h"
 #include "plan/backend.h"
 
 namespace unicorn::cpu {
+
+// What products with weights are set against, measured here and now with the kernels that the backend would choose.
+struct CpuLimits {
+  std::string isa;             // "avx512_vnni"
+  double int8_ops_per_s = 0;   // from registers; a multiply-add counts as two
+  double read_bytes_per_s = 0; // from memory, past every cache; 0: no memory to measure with
+};
+
+// Takes about a second, all of n_threads, and 512 MiB. 0 threads: as many as the backend would take. Errors: those of
+// create_cpu_backend.
+Result<CpuLimits> measure_limits(std::size_t n_threads);
 
 struct RunTrace {
   struct Entry {
