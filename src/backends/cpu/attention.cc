@@ -52,8 +52,7 @@ AttentionScratch::AttentionScratch(float* memory, std::size_t n_queries, std::si
 
 std::size_t AttentionWork::max_queries(std::uint32_t group) { return std::max<std::size_t>(kTileQueries, group); }
 
-void AttentionWork::plan(const Batch& batch, std::span<const RowPlace> rows, const Limits& limits,
-                         std::size_t n_members) {
+void AttentionWork::plan(std::span<const RowPlace> rows, const Limits& limits, std::size_t n_members) {
   tiles_.clear();
   units_.clear();
   const std::size_t wanted = n_members == 1 ? 1 : kUnitsPerMember * n_members;
@@ -73,7 +72,6 @@ void AttentionWork::plan(const Batch& batch, std::span<const RowPlace> rows, con
                   tiles_.back().n_chunks;
     row = end;
   }
-  static_cast<void>(batch);
 
   const bool split = n_members > 1 && tiles_.size() * shape_.n_kv_heads < wanted;
   for (std::size_t t = tiles_.size(); t-- > 0;)  // the last rows see the most: they go first

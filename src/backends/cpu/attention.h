@@ -44,7 +44,7 @@ class AttentionWork {
   static std::size_t max_queries(std::uint32_t group);  // of a tile
 
   // Cuts the rows of a batch into units. Before the members start.
-  void plan(const Batch& batch, std::span<const RowPlace> rows, const Limits& limits, std::size_t n_members);
+  void plan(std::span<const RowPlace> rows, const Limits& limits, std::size_t n_members);
 
  private:
   friend class Attention;

@@ -403,7 +403,7 @@ Result<Fence> CpuProgram::submit(const Batch& batch, const Io& io, std::span<con
   const TaskList& list = list_for(kind);
 
   for (AttentionWork& work : attention_)
-    work.plan(batch, work.shape().rows == Rows::all ? rows_.all : rows_.output, limits_, pool_.size());
+    work.plan(work.shape().rows == Rows::all ? rows_.all : rows_.output, limits_, pool_.size());
   for (std::size_t i = 0; i < n_attention_steps_; ++i) counters_[i].store(0, std::memory_order_relaxed);
   for (std::uint32_t s = range_.begin; s < range_.end; ++s)
     if (const auto* embed = std::get_if<op::Embed>(&plan_.steps[s].op)) {
