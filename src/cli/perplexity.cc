@@ -25,14 +25,30 @@ struct PerplexityOptions {
 
 constexpr std::uint32_t kOutputRows = 64;  // as in score.cc
 
+struct Input {  // one of the two
+  std::vector<TokenId> ids;
+  std::string text;
+};
+
+// Read before the model is, so that a wrong name or id does not cost the loading of one.
+Result<Input> read_input(const PerplexityOptions& options) {
+  Input input;
+  if (options.ids) {
+    UNICORN_ASSIGN(input.ids, read_ids(*options.ids));
+  } else {
+    UNICORN_ASSIGN(input.text, read_text(*options.file));
+  }
+  return input;
+}
+
 // What is to be scored, without BOS: every window gets its own.
-Result<std::vector<TokenId>> text_ids(const Engine& engine, const PerplexityOptions& options, const std::string& text) {
-  if (options.ids) return parse_ids(text);
+Result<std::vector<TokenId>> ids_of(const Engine& engine, const Input& input) {
+  if (!input.ids.empty()) return input.ids;
   const Tokenizer* tokenizer = engine.tokenizer();
   if (tokenizer == nullptr)
     return Error{ErrorCode::not_found,
                  fmt::format("{}: came without a tokenizer; pass token ids with --ids", engine.model().path)};
-  return tokenizer->encode(text, {.add_bos = false, .parse_special = true});
+  return tokenizer->encode(input.text, {.add_bos = false, .parse_special = true});
 }
 
 Result<TokenId> bos_of(const Engine& engine, const PerplexityOptions& options) {
@@ -42,9 +58,9 @@ Result<TokenId> bos_of(const Engine& engine, const PerplexityOptions& options) {
                fmt::format("{}: its BOS token is not known; name it with --bos ID", engine.model().path)};
 }
 
-Result<Perplexity> measure(Engine& engine, const PerplexityOptions& options, const std::string& text,
+Result<Perplexity> measure(Engine& engine, const PerplexityOptions& options, const Input& input,
                            const std::stop_token& stop) {
-  UNICORN_ASSIGN(std::vector<TokenId> ids, text_ids(engine, options, text));
+  UNICORN_ASSIGN(std::vector<TokenId> ids, ids_of(engine, input));
   UNICORN_ASSIGN(const TokenId bos, bos_of(engine, options));
   if (!ids.empty() && ids.front() == bos) ids.erase(ids.begin());
   if (options.max_tokens > 0 && ids.size() > options.max_tokens) ids.resize(options.max_tokens);
@@ -63,21 +79,14 @@ Result<Perplexity> measure(Engine& engine, const PerplexityOptions& options, con
 int run(const PerplexityOptions& options) {
   if (!options.file && !options.ids)
     return fail_usage("no text: give one with -f FILE (- is standard input), or --ids @FILE");
-  // Files are read first, so that a wrong name does not cost the loading of a model.
-  std::string text;
-  if (options.ids && !options.ids->starts_with('@')) {
-    text = *options.ids;
-  } else {
-    Result<std::string> read = read_text(options.ids ? options.ids->substr(1) : *options.file);
-    if (!read.ok()) return fail(read.error());
-    text = std::move(read).value();
-  }
+  const Result<Input> input = read_input(options);
+  if (!input.ok()) return fail(input.error());
   Interrupt interrupt;
   ModelOptions model = options.model;
   model.engine.max_output_rows = kOutputRows;
   Result<std::unique_ptr<Engine>> engine = load_engine(model, interrupt);
   if (!engine.ok()) return fail(engine.error());
-  const Result<Perplexity> result = measure(**engine, options, text, interrupt.token());
+  const Result<Perplexity> result = measure(**engine, options, *input, interrupt.token());
   if (!result.ok()) return fail(result.error());
   if (options.model.json)
     write_json(Json{{"tokens", result->n_tokens},

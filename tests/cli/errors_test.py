@@ -97,6 +97,9 @@ class Failures(CliTest):
         self.refused(1, "gone.txt", "run", "--prompt-file", "gone.txt")
         self.refused(1, "gone.txt", "run", "--ids", "@gone.txt")
         self.refused(1, "gone.txt", "perplexity", "-f", "gone.txt")
+        # Ids are read before the model is: a missing one is not yet missed.
+        self.refused(1, "'x'", "perplexity", "gone.gguf", "--ids", "1,x")
+        self.refused(1, "gone.ids", "perplexity", "gone.gguf", "--ids", "@gone.ids")
         self.refused(1, "gone.txt", "tokenize", "-f", "gone.txt")
         self.refused(1, "gone", "compare", "gone", "gone")
         self.refused(1, "folder", "tokenize", "-f", self.folder)
