@@ -28,11 +28,23 @@ TEST(ConfigFromHf, ScalarsBroadcastAndAbsentFieldsTakeHuggingFacesDefaults) {
   EXPECT_FALSE(c.layers[4].sliding) << "period 5";
   EXPECT_TRUE(c.layers[9].sparsity_z.has_value()) << "null: 0.95 on the first ten layers";
   EXPECT_FALSE(c.layers[10].sparsity_z.has_value());
-  EXPECT_NEAR(*c.layers[0].sparsity_z, 1.6448533535003662, 1e-6);
+  EXPECT_EQ(*c.layers[0].sparsity_z, 1.6448533535003662f) << "what GGUF files carry";
   EXPECT_EQ(c.final_softcap, 30.0f);
   EXPECT_EQ(c.first_shared(), 8u);
   EXPECT_EQ(c.rope_full.theta, 1e6f);
   EXPECT_EQ(c.rope_sliding.theta, 1e4f);
+}
+
+// torch 2.13: Normal(0, 1).icdf(torch.tensor(p)); 0.95 as PyTorch without MKL's erfinv has it.
+TEST(ConfigFromHf, SparsityIsTheQuantileThatPyTorchComputes) {
+  for (const auto& [p, z] :
+       {std::pair{0.5, 0.0f}, {0.9, 1.281551480293274f}, {0.95, 1.6448533535003662f}, {0.99, 2.326348304748535f}}) {
+    const auto c = with("activation_sparsity_pattern", p);
+    ASSERT_TRUE(c.ok()) << c.error().message;
+    EXPECT_EQ(*c->layers[0].sparsity_z, z) << p;
+  }
+  EXPECT_FALSE(with("activation_sparsity_pattern", 0.0)->layers[0].sparsity_z.has_value());
+  for (const double p : {1.0, 0.99999999999, -0.1}) EXPECT_FALSE(with("activation_sparsity_pattern", p).ok()) << p;
 }
 
 TEST(ConfigFromHf, BothSpellingsOfRope) {
