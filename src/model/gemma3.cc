@@ -151,8 +151,4 @@ Result<Plan> build_gemma3(const ModelConfig& config, const WeightSource& weights
   return Gemma3(config, weights).build();
 }
 
-Result<Plan> build_plan(const ModelConfig& config, const WeightSource& weights) {
-  return config.family == Family::gemma3n ? build_gemma3n(config, weights) : build_gemma3(config, weights);
-}
-
 }  // namespace unicorn

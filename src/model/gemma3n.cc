@@ -39,7 +39,7 @@ class Gemma3n {
     p_.plan.n_vocab = c_.n_vocab;
     p_.plan.rms_eps = c_.rms_eps;
     const std::uint32_t last_owner = c_.first_shared() - 1;
-    all_ = registers(Rows::all, "", last_owner + 1);
+    all_ = registers(Rows::all, "", last_owner);
     out_ = registers(Rows::output, "out_", c_.n_layers() - last_owner);
     UNICORN_TRY(inputs(last_owner));
     const Registers* r = &all_;

@@ -1,3 +1,4 @@
+// Adding a family: a file like gemma3.cc, a line in build_plan.cc, and its config in config.cc.
 // A model family writes its forward pass as a Plan, once. The plan looks into the mapped files: keep them mapped.
 #pragma once
 
