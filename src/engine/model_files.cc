@@ -59,11 +59,6 @@ Vocab vocab_from_gguf(const GgufFile& file, const std::vector<std::string>& toke
         default:
           break;
       }
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const bool special = v.types[i] == TokenType::control || v.types[i] == TokenType::unknown;
-    if (special || v.types[i] == TokenType::user_defined)
-      v.added.push_back({static_cast<TokenId>(i), tokens[i], special});
-  }
   const auto id = [&](std::string_view key) {
     const auto value = file.get_uint(key);
     return value && *value < tokens.size() ? static_cast<TokenId>(*value) : TokenId{-1};
