@@ -47,33 +47,6 @@ std::string describe_weights(const Plan& plan) {
   return text;
 }
 
-struct MemoryNeed {
-  std::size_t weights = 0, kv = 0, activations = 0;
-  std::size_t total() const { return weights + kv + activations; }
-};
-
-// What loading will take, by each device's way of holding weights. Known before any tensor is read.
-MemoryNeed memory_needed(const Plan& plan, const std::vector<PlacedRange>& placement, const Limits& limits) {
-  MemoryNeed need;
-  std::map<std::string, std::vector<bool>> seen;
-  for (const PlacedRange& p : placement) {
-    std::vector<bool>& taken = seen[p.device];
-    taken.resize(plan.weights.size());
-    for (std::uint32_t s = p.range.begin; s < p.range.end; ++s)
-      for (WeightId id : access(plan.steps[s]).weights) {
-        const WeightRef& w = plan.weights[index(id)];
-        if (taken[index(id)] || w.use == WeightUse::rows) continue;
-        taken[index(id)] = true;
-        need.weights += p.device == "reference" ? w.n * w.k * sizeof(float) : w.n_bytes();
-      }
-  }
-  for (const KvLayer& layer : plan.kv_layers) need.kv += limits.kv_blocks[layer.group] * kv_block_bytes(layer, limits);
-  for (const TensorInfo& t : plan.tensors)
-    need.activations +=
-        std::size_t{t.rows == Rows::all ? limits.max_rows : limits.max_output_rows} * t.width * sizeof(float);
-  return need;
-}
-
 }  // namespace
 
 struct Engine::Impl {
@@ -95,6 +68,7 @@ struct Engine::Impl {
   Status load();
   Status load_text();
   Status choose_limits();
+  Result<Devices> choose_devices();  // resolves options.device too
 };
 
 struct Sequence::Impl {
@@ -134,6 +108,29 @@ Status Engine::Impl::choose_limits() {
   return Ok{};
 }
 
+Result<Devices> Engine::Impl::choose_devices() {
+  Devices devices;
+  if (options.device == "auto") {
+    for (const std::string_view name : backend_names()) {
+      Result<std::unique_ptr<Backend>> device = create_backend(name, {options.n_threads});
+      if (device.ok())
+        devices.emplace(name, std::move(device).value());
+      else if (device.error().code != ErrorCode::unsupported)  // what this machine lacks is no candidate
+        return std::move(device).error();
+    }
+    options.device = fastest_device(devices, plan, limits);
+    if (options.device.empty())
+      return Error{ErrorCode::unsupported, fmt::format("{}: no device here can run it", files.path.string())};
+    return devices;
+  }
+  UNICORN_ASSIGN(const std::vector<PlacedRange> placement, place(plan, options.device));
+  for (const PlacedRange& p : placement) {
+    if (devices.contains(p.device)) continue;
+    UNICORN_ASSIGN(devices[p.device], create_backend(p.device, {options.n_threads}));
+  }
+  return devices;
+}
+
 Status Engine::Impl::load() {
   const auto start = std::chrono::steady_clock::now();
   UNICORN_ASSIGN(files, ModelFiles::open(options.model));
@@ -146,19 +143,18 @@ Status Engine::Impl::load() {
   UNICORN_TRY(choose_limits());
 
   if (options.n_threads == 0) options.n_threads = n_usable_cores();
-  if (options.device == "auto")
-    options.device = plan.activation == Activation::bf16 ? "reference" : backend_names().front();
+  UNICORN_ASSIGN(Devices devices, choose_devices());
   UNICORN_ASSIGN(const std::vector<PlacedRange> placement, place(plan, options.device));
 
-  const MemoryNeed need = memory_needed(plan, placement, limits);
-  if (const std::size_t available = available_memory(); available > 0 && need.total() > available)
+  const MemoryNeed need = memory_needed(plan, placement, limits, devices);
+  if (const std::optional<std::size_t> available = available_memory(); available && need.total() > *available)
     return Error{
         ErrorCode::out_of_memory,
         fmt::format(
             "{}: needs {:.2f} GB of memory (weights {:.2f}, KV cache for {} positions {:.2f}, activations {:.2f}), "
             "{:.2f} GB are available; try --weights q4_0, a smaller --ctx or --slice",
             files.path.string(), to_gb(need.total()), to_gb(need.weights), options.n_ctx, to_gb(need.kv),
-            to_gb(need.activations), to_gb(available))};
+            to_gb(need.activations), to_gb(*available))};
 
   std::size_t total = 0, done = 0;
   for (const WeightRef& w : plan.weights) total += w.use == WeightUse::rows ? 0 : w.n_bytes();
@@ -168,8 +164,7 @@ Status Engine::Impl::load() {
            options.progress(
                std::min(1.0, static_cast<double>(done) / static_cast<double>(std::max<std::size_t>(total, 1))));
   };
-  const auto create_device = [&](std::string_view name) { return create_backend(name, {options.n_threads}); };
-  UNICORN_ASSIGN(executor, Executor::create(plan, placement, limits, create_device, progress));
+  UNICORN_ASSIGN(executor, Executor::create(plan, placement, limits, std::move(devices), progress));
   kv = KvPool(plan, limits);
 
   info.path = files.path.string();
@@ -186,7 +181,7 @@ Status Engine::Impl::load() {
   for (const WeightRef& w : plan.weights)
     for (const TensorView& part : w.parts) stats.mapped_bytes += w.use == WeightUse::rows ? part.n_bytes() : 0;
   stats.kv_bytes = executor->kv_bytes();
-  stats.activation_bytes = executor->activation_bytes();
+  stats.activation_bytes = need.activations;
   stats.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return Ok{};
 }

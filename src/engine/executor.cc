@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <set>
+#include <functional>
 
 namespace unicorn {
 
-Result<std::unique_ptr<Executor>> Executor::create(
-    const Plan& plan, const std::vector<PlacedRange>& placement, const Limits& limits,
-    const std::function<Result<std::unique_ptr<Backend>>(std::string_view)>& create_device, const Progress& progress) {
+Result<std::unique_ptr<Executor>> Executor::create(const Plan& plan, const std::vector<PlacedRange>& placement,
+                                                   const Limits& limits, Devices devices, const Progress& progress) {
   std::unique_ptr<Executor> x(new Executor(plan));
   x->shared_.resize(plan.tensors.size());
 
@@ -18,18 +17,13 @@ Result<std::unique_ptr<Executor>> Executor::create(
     auto [it, fresh] = x->devices_.try_emplace(p.device);
     Device& device = it->second;
     if (fresh) {
-      UNICORN_ASSIGN(device.backend, create_device(p.device));
+      device.backend = std::move(devices.at(p.device));
       device.weights.resize(plan.weights.size());
       device.placement.tensors.resize(plan.tensors.size());
       device.placement.kv.resize(plan.kv_layers.size());
       device.placement.weights.resize(plan.weights.size());
     }
-    bool claimed = false;
-    for (const Claim& claim : device.backend->claims(plan, limits)) {
-      claimed |= claim.range.begin <= p.range.begin && p.range.end <= claim.range.end;
-      if (fresh) x->activation_bytes_ += claim.memory_bytes;
-    }
-    if (!claimed)
+    if (!claim_over(*device.backend, plan, p.range, limits))
       return Error{ErrorCode::unsupported,
                    fmt::format("device '{}' cannot run steps {} to {} of this model ('{}' …)", p.device, p.range.begin,
                                p.range.end, op_name(plan.steps[p.range.begin].op))};

@@ -1,12 +1,10 @@
 // Executor: one plan, placed on devices and compiled once; then only run.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "engine/placement.h"
@@ -17,10 +15,10 @@ namespace unicorn {
 class Executor {
  public:
   // Prepares every weight on the devices that use it, allocates KV and shared tensors, compiles each range.
-  // `create` makes a device by name. `plan` must outlive the executor. Errors: those of the backends.
-  static Result<std::unique_ptr<Executor>> create(
-      const Plan& plan, const std::vector<PlacedRange>& placement, const Limits& limits,
-      const std::function<Result<std::unique_ptr<Backend>>(std::string_view)>& create_device, const Progress& progress);
+  // `devices` has every device that `placement` names; others are let go. `plan` must outlive the executor.
+  // Errors: unsupported (a device does not claim what it was given), those of the backends.
+  static Result<std::unique_ptr<Executor>> create(const Plan& plan, const std::vector<PlacedRange>& placement,
+                                                  const Limits& limits, Devices devices, const Progress& progress);
 
   // Runs the whole plan on a batch and waits for it.
   Status run(const Batch& batch, StepObserver* observer);
@@ -31,7 +29,6 @@ class Executor {
 
   std::size_t weight_bytes() const { return weight_bytes_; }
   std::size_t kv_bytes() const { return kv_bytes_; }
-  std::size_t activation_bytes() const { return activation_bytes_; }
   std::string description() const;
 
  private:
@@ -53,7 +50,7 @@ class Executor {
   std::map<std::string, Device, std::less<>> devices_;
   std::vector<Range> ranges_;
   std::vector<std::byte*> shared_;  // by TensorId: host address of tensors that several ranges see, or the host does
-  std::size_t weight_bytes_ = 0, kv_bytes_ = 0, activation_bytes_ = 0;
+  std::size_t weight_bytes_ = 0, kv_bytes_ = 0;
 };
 
 }  // namespace unicorn

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <optional>
 
 namespace unicorn {
@@ -65,6 +66,24 @@ Result<std::vector<PlacedRange>> place(const Plan& plan, std::string_view spec) 
     ranges.back().range.end = s + 1;
   }
   return ranges;
+}
+
+std::optional<Claim> claim_over(const Backend& device, const Plan& plan, StepRange range, const Limits& limits) {
+  for (const Claim& claim : device.claims(plan, limits))
+    if (claim.range.begin <= range.begin && range.end <= claim.range.end) return claim;
+  return std::nullopt;
+}
+
+std::string fastest_device(const Devices& devices, const Plan& plan, const Limits& limits) {
+  const StepRange whole{0, static_cast<std::uint32_t>(plan.steps.size())};
+  std::string fastest;
+  double least = std::numeric_limits<double>::infinity();
+  for (const auto& [name, device] : devices) {
+    if (!claim_over(*device, plan, whole, limits)) continue;
+    const double seconds = device->estimate(plan, whole, 1, limits.max_positions / 2).seconds;
+    if (seconds < least || fastest.empty()) fastest = name, least = seconds;
+  }
+  return fastest;
 }
 
 }  // namespace unicorn

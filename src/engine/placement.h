@@ -2,13 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "plan/plan.h"
+#include "plan/backend.h"
 
 namespace unicorn {
+
+using Devices = std::map<std::string, std::unique_ptr<Backend>, std::less<>>;  // by name, as the registry has them
 
 struct PlacedRange {
   std::string device;
@@ -20,5 +25,12 @@ struct PlacedRange {
 // What comes before the first layer goes with it, what comes after the last layer with the last.
 // Error: invalid_argument, naming the part.
 Result<std::vector<PlacedRange>> place(const Plan& plan, std::string_view spec);
+
+// What a device claims of the plan that covers `range`.
+std::optional<Claim> claim_over(const Backend& device, const Plan& plan, StepRange range, const Limits& limits);
+
+// The device that claims the whole plan and estimates the least time for one token after half a context; empty when
+// none claims it.
+std::string fastest_device(const Devices& devices, const Plan& plan, const Limits& limits);
 
 }  // namespace unicorn

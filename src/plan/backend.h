@@ -117,10 +117,11 @@ class Program {  // one claimed range of steps, made ready for one device
 
 struct Claim {
   StepRange range;
-  std::size_t memory_bytes = 0;  // beyond weights and KV
+  // What a program compiled for any part of the range holds for itself: beyond weights, KV and the plan's tensors.
+  std::size_t program_bytes = 0;
 };
 
-struct Cost {
+struct Cost {  // of one run; for comparing devices, and no better than the device knows itself
   double seconds = 0;
 };
 
@@ -128,8 +129,7 @@ struct DeviceInfo {
   std::string id;           // "cpu", "reference", "vulkan:0"
   std::string description;  // "AMD Ryzen 7 8845HS, 8 cores, avx512_vnni"
   bool unified_memory = true;
-  std::size_t memory_bytes = 0;          // total
-  double measured_read_bytes_per_s = 0;  // 0: not measured
+  std::size_t memory_bytes = 0;  // total
 };
 
 struct KvCopy {  // one block of one KV layer between a backend's buffer and canonical host bytes
@@ -149,12 +149,16 @@ class Backend {  // one device; thread-compatible
   virtual ~Backend() = default;
   virtual const DeviceInfo& info() const = 0;
   virtual std::vector<Claim> claims(const Plan& plan, const Limits& limits) const = 0;
+  // Running `range` on `rows` rows, each with `depth` positions before it.
   virtual Cost estimate(const Plan& plan, StepRange range, std::uint32_t rows, std::uint32_t depth) const = 0;
+  // What Weight::resident_bytes() will say of this weight once it is prepared: known before any of it is read.
+  virtual std::size_t resident_bytes(const WeightRef& weight) const = 0;
   virtual Result<std::unique_ptr<Weight>> prepare(const WeightRef& weight, const Progress& progress) = 0;
   virtual Result<std::unique_ptr<Buffer>> allocate(std::size_t n_bytes, Memory memory) = 0;
   virtual Result<std::unique_ptr<Buffer>> import(const External& memory) = 0;
   virtual Result<std::unique_ptr<Program>> compile(const Plan& plan, StepRange range, const Limits& limits,
                                                    const Placement& placement) = 0;
+  // Error: invalid_argument, when a block lies outside its buffer; blocks before it in the request were copied.
   virtual Result<Fence> copy(const CopyRequest& request, std::span<const Fence> after) = 0;
   virtual Status wait(const Fence& fence, Deadline deadline) = 0;
 };

@@ -62,9 +62,13 @@ class Runner {
     pool_ = KvPool(plan, limits_);
     auto placement = place(plan, options.device);
     UNICORN_CHECK_MSG(placement.ok(), placement.error().message);
-    auto executor =
-        Executor::create(plan, *placement, limits_,
-                         [&](std::string_view name) { return create_backend(name, {options.n_threads}); }, {});
+    Devices devices;
+    for (const PlacedRange& p : *placement) {
+      auto device = create_backend(p.device, {options.n_threads});
+      UNICORN_CHECK_MSG(device.ok(), device.error().message);
+      devices.try_emplace(p.device, std::move(device).value());
+    }
+    auto executor = Executor::create(plan, *placement, limits_, std::move(devices), {});
     UNICORN_CHECK_MSG(executor.ok(), executor.error().message);
     executor_ = std::move(executor).value();
     for (std::uint32_t i = 0; i < options.max_sequences; ++i) {

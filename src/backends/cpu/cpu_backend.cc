@@ -46,17 +46,15 @@ class CpuBackend final : public Backend {
 
   std::vector<Claim> claims(const Plan& plan, const Limits& limits) const override {
     if (plan.activation != Activation::f32) return {};
-    std::size_t n_bytes = 0;
-    for (const TensorInfo& t : plan.tensors)
-      n_bytes += std::size_t{t.rows == Rows::all ? limits.max_rows : limits.max_output_rows} * t.width * sizeof(float);
     std::size_t d_ff = 0, d_model = 0;
     for (const Step& step : plan.steps)
       if (const auto* ffn = std::get_if<op::Ffn>(&step.op)) {
         d_ff = std::max<std::size_t>(d_ff, ffn->d_ff);
         d_model = std::max<std::size_t>(d_model, ffn->x.width);
       }
-    n_bytes += limits.max_rows * d_ff * sizeof(float) + ActivationRows::n_bytes(limits.max_rows, d_ff) +
-               2 * ActivationRows::n_bytes(limits.max_rows, d_model);
+    const std::size_t n_bytes = limits.max_rows * d_ff * sizeof(float) +
+                                ActivationRows::n_bytes(limits.max_rows, d_ff) +
+                                2 * ActivationRows::n_bytes(limits.max_rows, d_model);
     return {{{0, static_cast<std::uint32_t>(plan.steps.size())}, n_bytes}};
   }
 
@@ -80,6 +78,8 @@ class CpuBackend final : public Backend {
     return {std::max(read / kReadBytesPerSecond,
                      work / (kMultiplyAddsPerSecondAndMember * static_cast<double>(pool_.size())))};
   }
+
+  std::size_t resident_bytes(const WeightRef& weight) const override { return CpuWeight::resident_bytes(weight); }
 
   Result<std::unique_ptr<Weight>> prepare(const WeightRef& weight, const Progress& progress) override {
     UNICORN_ASSIGN(std::unique_ptr<CpuWeight> prepared, CpuWeight::prepare(weight, pool_, progress));

@@ -471,6 +471,21 @@ void PackedMatrix::Unmap::operator()(std::uint8_t* p) const {
   if (p != nullptr) ::munmap(p, n_bytes);
 }
 
+std::size_t PackedMatrix::packed_bytes(const WeightRef& weight, Layout layout) {
+  switch (layout) {
+    case Layout::panels:
+      return (weight.n + kPanelRows - 1) / kPanelRows * panel_bytes(weight.as, weight.k);
+    case Layout::columns: {
+      const std::size_t block_k = column_format(weight.as).k;
+      return (weight.k + block_k - 1) / block_k * column_block_bytes(weight.as, weight.n);
+    }
+    case Layout::rows:
+      return weight.n_bytes();
+  }
+  UNICORN_CHECK(false);
+  return 0;
+}
+
 Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& pool, const Progress& progress,
                                         Layout layout) {
   const std::size_t block = dtype_info(weight.as).block;
@@ -484,16 +499,10 @@ Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& poo
   const std::size_t piece = layout == Layout::panels ? kPanelRows : layout == Layout::columns ? kColumnChunk : 1;
   const std::size_t n_pieces = (weight.n + piece - 1) / piece;
   const std::size_t source_row_bytes = weight.row_bytes_as();
-  std::size_t stride = source_row_bytes;
-  matrix.n_bytes_ = weight.n * stride;
-  if (layout == Layout::panels) {
-    stride = panel_bytes(weight.as, weight.k);
-    matrix.n_bytes_ = n_pieces * stride;
-  } else if (layout == Layout::columns) {
-    const std::size_t block_k = column_format(weight.as).k;
-    stride = column_block_bytes(weight.as, weight.n);
-    matrix.n_bytes_ = (weight.k + block_k - 1) / block_k * stride;
-  }
+  const std::size_t stride = layout == Layout::panels    ? panel_bytes(weight.as, weight.k)
+                             : layout == Layout::columns ? column_block_bytes(weight.as, weight.n)
+                                                         : source_row_bytes;
+  matrix.n_bytes_ = packed_bytes(weight, layout);
   matrix.view_ = {nullptr, weight.n, weight.k, stride, weight.as, layout};
 
   // Huge pages: a matvec touches every page once per token, and a walk of the page table per 4 KiB is felt. The

@@ -22,6 +22,8 @@ class PackedMatrix {
   static Result<PackedMatrix> pack(const WeightRef& weight, ThreadPool& pool, const Progress& progress = {},
                                    Layout layout = Layout::panels);
 
+  static std::size_t packed_bytes(const WeightRef& weight, Layout layout);  // resident_bytes() of its pack
+
   std::size_t n() const { return view_.n; }
   std::size_t k() const { return view_.k; }
   DType dtype() const { return view_.dtype; }

@@ -7,6 +7,15 @@
 #include "core/mapped_file.h"
 
 namespace unicorn::cpu {
+namespace {
+
+Layout layout_of(const WeightRef& ref) {
+  return ref.sparse == WeightRef::Sparse::rows      ? Layout::rows
+         : ref.sparse == WeightRef::Sparse::columns ? Layout::columns
+                                                    : Layout::panels;
+}
+
+}  // namespace
 
 Result<std::unique_ptr<CpuWeight>> CpuWeight::prepare(const WeightRef& ref, ThreadPool& pool,
                                                       const Progress& progress) {
@@ -17,10 +26,7 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::prepare(const WeightRef& ref, Thre
   switch (ref.use) {
     case WeightUse::matmul:
     case WeightUse::both: {
-      const Layout layout = ref.sparse == WeightRef::Sparse::rows      ? Layout::rows
-                            : ref.sparse == WeightRef::Sparse::columns ? Layout::columns
-                                                                       : Layout::panels;
-      UNICORN_ASSIGN(weight->packed_, PackedMatrix::pack(ref, pool, progress, layout));
+      UNICORN_ASSIGN(weight->packed_, PackedMatrix::pack(ref, pool, progress, layout_of(ref)));
       weight->ref_.parts.clear();  // the pack is all we need: the file may be let go
       weight->ref_.owner.reset();
       return weight;
@@ -44,6 +50,20 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::prepare(const WeightRef& ref, Thre
   }
   UNICORN_CHECK(false);
   return weight;
+}
+
+std::size_t CpuWeight::resident_bytes(const WeightRef& ref) {
+  switch (ref.use) {
+    case WeightUse::matmul:
+    case WeightUse::both:
+      return PackedMatrix::packed_bytes(ref, layout_of(ref));
+    case WeightUse::rows:
+      return 0;
+    case WeightUse::vector:
+      return ref.n * ref.k * sizeof(float);
+  }
+  UNICORN_CHECK(false);
+  return 0;
 }
 
 std::size_t CpuWeight::resident_bytes() const {

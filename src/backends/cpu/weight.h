@@ -17,6 +17,7 @@ class CpuWeight final : public Weight {
   // Errors: those of PackedMatrix::pack.
   static Result<std::unique_ptr<CpuWeight>> prepare(const WeightRef& ref, ThreadPool& pool, const Progress& progress);
 
+  static std::size_t resident_bytes(const WeightRef& ref);  // of what `prepare` would make of it
   std::size_t resident_bytes() const override;
   std::size_t n() const { return n_; }
   std::size_t k() const { return k_; }

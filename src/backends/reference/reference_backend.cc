@@ -384,26 +384,34 @@ class ReferenceProgram final : public Program {
 
 class ReferenceBackend final : public Backend {
  public:
-  ReferenceBackend() { info_ = {"reference", "plain f32 loops, one thread: correct, not fast", true, 0, 0}; }
+  ReferenceBackend() { info_ = {"reference", "plain f32 loops, one thread: correct, not fast", true, 0}; }
 
   const DeviceInfo& info() const override { return info_; }
 
-  std::vector<Claim> claims(const Plan& plan, const Limits& limits) const override {
-    std::size_t bytes = 0;
-    for (const TensorInfo& t : plan.tensors)
-      bytes += std::size_t{t.rows == Rows::all ? limits.max_rows : limits.max_output_rows} * t.width * sizeof(float);
-    return {{{0, static_cast<std::uint32_t>(plan.steps.size())}, bytes}};
+  std::vector<Claim> claims(const Plan& plan, const Limits&) const override {
+    return {{{0, static_cast<std::uint32_t>(plan.steps.size())}, 0}};
   }
 
-  Cost estimate(const Plan& plan, StepRange range, std::uint32_t rows, std::uint32_t) const override {
-    constexpr double kMultiplyAddsPerSecond = 1e9;
+  Cost estimate(const Plan& plan, StepRange range, std::uint32_t rows, std::uint32_t depth) const override {
+    constexpr double kMultiplyAddsPerSecond = 1e9;  // not measured: sums in double, one thread
     double work = 0;
-    for (std::uint32_t s = range.begin; s < range.end; ++s)
-      for (WeightId id : access(plan.steps[s]).weights) {
+    for (std::uint32_t s = range.begin; s < range.end; ++s) {
+      const Step& step = plan.steps[s];
+      for (WeightId id : access(step).weights) {
         const WeightRef& w = plan.weights[index(id)];
-        if (w.use != WeightUse::rows) work += static_cast<double>(w.n) * static_cast<double>(w.k);
+        if (w.use == WeightUse::rows || std::holds_alternative<op::Embed>(step.op)) continue;
+        work += static_cast<double>(w.n) * static_cast<double>(w.k);
       }
+      if (const auto* attention = std::get_if<op::Attention>(&step.op)) {
+        const std::uint32_t keys = attention->window == 0 ? depth : std::min(depth, attention->window);
+        work += 2.0 * keys * attention->n_heads * plan.kv_layers[attention->kv_layer].head_dim;
+      }
+    }
     return {work * rows / kMultiplyAddsPerSecond};
+  }
+
+  std::size_t resident_bytes(const WeightRef& weight) const override {
+    return weight.use == WeightUse::rows ? 0 : weight.n * weight.k * sizeof(float);
   }
 
   Result<std::unique_ptr<Weight>> prepare(const WeightRef& weight, const Progress& progress) override {
@@ -433,9 +441,14 @@ class ReferenceBackend final : public Backend {
     return std::make_unique<ReferenceProgram>(plan, range, limits, placement);
   }
 
-  Result<Fence> copy(const CopyRequest& request, std::span<const Fence>) override {
+  Result<Fence> copy(const CopyRequest& request, std::span<const Fence> after) override {
+    for (const Fence& fence : after)
+      if (fence.backend != nullptr) UNICORN_TRY(fence.backend->wait(fence, kNoDeadline));
     const std::size_t n = kv_block_bytes(*request.layer, *request.limits);
     for (const KvCopy& c : request.blocks) {
+      if ((std::size_t{c.block} + 1) * n > c.buffer->n_bytes())
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("reference: KV block {} lies outside its buffer", c.block)};
       std::byte* block = c.buffer->host() + std::size_t{c.block} * n;
       if (c.to_host)
         std::memcpy(c.host, block, n);
