@@ -15,6 +15,7 @@
 #include "engine/kv_cache.h"
 #include "engine/memory.h"
 #include "engine/model_files.h"
+#include "engine/out_of_memory.h"
 #include "model/model.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -72,7 +73,10 @@ struct Engine::Impl {
 };
 
 struct Sequence::Impl {
-  explicit Impl(Engine::Impl& e) : engine(&e), tables(e.kv) {}
+  explicit Impl(Engine::Impl& e) : engine(&e), tables(e.kv) {
+    ids.reserve(e.limits.max_positions);  // so that a pass that was computed cannot fail to be noted down
+    ++engine->n_open;
+  }
   ~Impl() { --engine->n_open; }
   Engine::Impl* engine;
   std::vector<TokenId> ids;
@@ -190,16 +194,19 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::load(EngineOptions options) {
-  auto impl = std::make_unique<Impl>();
-  impl->options = std::move(options);
-  try {
-    UNICORN_TRY(impl->load());
-  } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, fmt::format("{}: memory ran out while loading", impl->options.model)};
-  } catch (const std::system_error& e) {  // threads, directories
-    return Error{ErrorCode::io, fmt::format("{}: {}", impl->options.model, e.what())};
-  }
-  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+  return or_out_of_memory([&]() -> Result<std::unique_ptr<Engine>> {
+    const std::string model = options.model;
+    try {
+      auto impl = std::make_unique<Impl>();
+      impl->options = std::move(options);
+      UNICORN_TRY(impl->load());
+      return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+    } catch (const std::bad_alloc&) {
+      return Error{ErrorCode::out_of_memory, fmt::format("{}: memory ran out while loading", model)};
+    } catch (const std::system_error& e) {  // threads, directories
+      return Error{ErrorCode::io, fmt::format("{}: {}", model, e.what())};
+    }
+  });
 }
 
 const EngineOptions& Engine::options() const { return impl_->options; }
@@ -215,7 +222,9 @@ Result<std::vector<TokenId>> Engine::prompt(std::string_view text) const {
   if (!impl_->tokenizer)
     return Error{ErrorCode::not_found,
                  fmt::format("{}: came without a tokenizer; pass token ids instead", impl_->info.path)};
-  return impl_->tokenizer->encode(text, {.add_bos = impl_->tokenizer->vocab().add_bos, .parse_special = true});
+  return or_out_of_memory([&]() -> Result<std::vector<TokenId>> {
+    return impl_->tokenizer->encode(text, {.add_bos = impl_->tokenizer->vocab().add_bos, .parse_special = true});
+  });
 }
 
 Result<std::vector<TokenId>> Engine::chat_prompt(std::span<const ChatMessage> messages) const {
@@ -225,19 +234,25 @@ Result<std::vector<TokenId>> Engine::chat_prompt(std::span<const ChatMessage> me
   if (!impl_->chat)
     return Error{ErrorCode::unsupported,
                  fmt::format("{}: its vocabulary has no turn tokens, so it cannot chat", impl_->info.path)};
-  return impl_->chat->encode(*impl_->tokenizer, {messages.begin(), messages.end()});
+  return or_out_of_memory([&]() -> Result<std::vector<TokenId>> {
+    return impl_->chat->encode(*impl_->tokenizer, {messages.begin(), messages.end()});
+  });
 }
 
 Result<Sequence> Engine::new_sequence() {
   if (impl_->n_open >= impl_->options.n_sequences)
     return Error{ErrorCode::out_of_memory,
                  fmt::format("all {} sequences are open already", impl_->options.n_sequences)};
-  ++impl_->n_open;
-  return Sequence(std::make_unique<Sequence::Impl>(*impl_));
+  return or_out_of_memory([&]() -> Result<Sequence> { return Sequence(std::make_unique<Sequence::Impl>(*impl_)); });
 }
 
 Status Engine::forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink,
                        std::stop_token stop) {
+  return or_out_of_memory([&] { return run(work, sink, stop); });
+}
+
+Status Engine::run(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink,
+                   const std::stop_token& stop) {
   Impl& e = *impl_;
   std::set<const Sequence*> seen;
   for (const Work& w : work) {

@@ -7,7 +7,9 @@
 //   auto answer = session.generate(*ids, {.max_tokens = 100}, [](std::string_view text) { std::cout << text; return true; });
 //
 // An Engine and its Sessions are used by one thread at a time; several engines may live in one process. Nothing here
-// throws or prints.
+// prints. What returns a Result or Status does not throw: memory that runs out on the way is ErrorCode::out_of_memory, and
+// the engine, its sequences and sessions go on living. The rest throws std::bad_alloc at most (a Session's constructor, a
+// description), as any copy of a string does. Exceptions of the caller's own callbacks pass through; none is needed.
 #pragma once
 
 #include <cstdint>
@@ -132,7 +134,7 @@ class Engine {
 
   // Runs the work of any number of sequences in as few passes as the limits allow, and hands each wanted row's logits
   // to `sink`. A sequence appears at most once. On an error, sequences keep the tokens that were finished. Errors:
-  // invalid_argument (an id outside the vocabulary), context_full, cancelled, device_lost.
+  // invalid_argument (an id outside the vocabulary), context_full, cancelled, out_of_memory, device_lost.
   Status forward(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink,
                  std::stop_token stop = {});
 
@@ -143,6 +145,8 @@ class Engine {
   friend class Sequence;
   struct Impl;
   explicit Engine(std::unique_ptr<Impl> impl);
+  Status run(std::span<const Work> work, const std::function<void(const RowOutput&)>& sink,
+             const std::stop_token& stop);
   std::unique_ptr<Impl> impl_;
 };
 
@@ -199,6 +203,7 @@ class Session {
 
  private:
   struct Impl;
+  Result<Generation> run(std::span<const TokenId> prompt, const GenerateOptions& options, const TextSink& sink);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -55,11 +55,11 @@ Status KvTables::reserve(std::size_t pos, std::size_t n) {
         table.push_back(kNoBlock);
         continue;
       }
-      const BlockId block = pool_->take(g);
-      if (block == kNoBlock)
-        return Error{ErrorCode::context_full,
-                     fmt::format("the KV cache is full at position {}", table.size() * tokens)};
-      table.push_back(block);
+      table.push_back(kNoBlock);  // first, so that no block is lost when there is no memory for the table
+      table.back() = pool_->take(g);
+      if (table.back() != kNoBlock) continue;
+      table.pop_back();
+      return Error{ErrorCode::context_full, fmt::format("the KV cache is full at position {}", table.size() * tokens)};
     }
   }
   return Ok{};

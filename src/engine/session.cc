@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "engine/engine.h"
+#include "engine/out_of_memory.h"
 #include "engine/sampler.h"
 #include "engine/stop_rules.h"
 #include "text/detokenizer.h"
@@ -86,6 +87,10 @@ void Session::reset() { impl_->sequence.reset(); }
 
 Result<Generation> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                      const TextSink& sink) {
+  return or_out_of_memory([&] { return run(prompt, options, sink); });
+}
+
+Result<Generation> Session::run(std::span<const TokenId> prompt, const GenerateOptions& options, const TextSink& sink) {
   Engine& engine = *impl_->engine;
   const std::size_t n_ctx = engine.options().n_ctx;
   UNICORN_TRY(check_sampling(options.sampling, engine.model().n_vocab));

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 #include <fstream>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -526,8 +527,8 @@ Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& poo
 
   const SourcePages pages(weight);
   std::atomic<std::size_t> consumed{0};
-  std::atomic<bool> cancelled{false};
-  pool.run([&](std::size_t member) {
+  std::atomic<bool> cancelled{false}, out_of_memory{false};
+  const auto pack_slice = [&](std::size_t member) {
     const Slice slice = slice_of(n_pieces, 1, member, pool.size());
     std::vector<std::byte> copies;  // rows that do not lie ready in the file
     std::vector<const std::byte*> rows(piece);
@@ -561,7 +562,16 @@ Result<PackedMatrix> PackedMatrix::pack(const WeightRef& weight, ThreadPool& poo
         if (member == 0 && progress && !progress(consumed.exchange(0))) cancelled.store(true);
       }
     }
+  };
+  pool.run([&](std::size_t member) {
+    try {
+      pack_slice(member);
+    } catch (const std::bad_alloc&) {  // rows that are converted need some memory; no thread may throw
+      out_of_memory.store(true);
+    }
   });
+  if (out_of_memory.load())
+    return Error{ErrorCode::out_of_memory, fmt::format("{}: no memory to convert it", weight.name)};
   if (progress && !cancelled.load()) {
     const std::size_t rest = consumed.exchange(0);
     if (rest > 0 && !progress(rest)) cancelled.store(true);
