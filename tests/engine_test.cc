@@ -7,6 +7,7 @@
 #include <cmath>
 #include <thread>
 
+#include "plan/backend.h"
 #include "text/chat_template.h"
 
 namespace unicorn {
@@ -163,6 +164,40 @@ TEST(Session, CancellationStopsBetweenTokensAndTheSessionLivesOn) {
   EXPECT_EQ(at_once->finish, FinishReason::cancelled);
   EXPECT_TRUE(at_once->ids.empty());
   EXPECT_TRUE(session.generate(prompt, greedy(3)).ok());
+}
+
+TEST(Session, ACancelledPrefillCountsWhatItComputed) {
+  class StopsInTheThirdPass final : public StepObserver {
+   public:
+    void on_step(std::uint32_t step, TensorId, std::span<const float>, std::size_t) override {
+      if (step == 0 && ++passes_ == 3) source.request_stop();
+    }
+    std::stop_source source;
+
+   private:
+    int passes_ = 0;
+  };
+  EngineOptions options;
+  options.max_rows = 16;
+  const auto engine = load(options);
+  Session session(*engine);
+  ASSERT_TRUE(session.generate(some_ids(10), greedy(1)).ok());
+  StopsInTheThirdPass observer;
+  engine->observe(&observer);
+  GenerateOptions o = greedy(5);
+  o.cancel = observer.source.get_token();
+  const std::vector<TokenId> prompt = some_ids(100);
+  const auto g = session.generate(prompt, o);
+  engine->observe(nullptr);
+  ASSERT_TRUE(g.ok());
+  EXPECT_EQ(g->finish, FinishReason::cancelled);
+  EXPECT_EQ(g->n_cached, 10u);
+  EXPECT_EQ(g->n_prefilled, 48u) << "three passes of 16 rows";
+  EXPECT_DOUBLE_EQ(g->prefill_tps(), 48 / g->prefill_s);
+  const auto rest = session.generate(prompt, greedy(1));
+  ASSERT_TRUE(rest.ok());
+  EXPECT_EQ(rest->n_cached, 58u) << "what was computed is not lost";
+  EXPECT_EQ(rest->n_prefilled, 42u);
 }
 
 TEST(Session, BadRequestsAreErrors) {

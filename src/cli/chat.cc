@@ -121,8 +121,8 @@ class Chat {
     say("context: {} of {} tokens, {} turns", cached, n_ctx(), conversation_.n_turns());
     if (!last_) return;
     say("last answer: prefill {} tokens, {:.1f} t/s ({} were in the cache); decode {} tokens, {:.1f} t/s; {}",
-        last_->prompt_ids.size() - last_->n_cached, last_->prefill_tps(), last_->n_cached, last_->ids.size(),
-        last_->decode_tps(), finish_reason_name(last_->finish));
+        last_->n_prefilled, last_->prefill_tps(), last_->n_cached, last_->ids.size(), last_->decode_tps(),
+        finish_reason_name(last_->finish));
   }
 
   // Room that a prompt leaves for its answer: what was asked for, but at most a quarter of the context.

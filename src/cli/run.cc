@@ -51,8 +51,8 @@ Json to_json(const Engine& engine, const Generation& g) {
 }
 
 void print_summary(const Generation& g) {
-  note("prefill {} tokens, {:.1f} t/s | decode {} tokens, {:.1f} t/s | {}", g.prompt_ids.size() - g.n_cached,
-       g.prefill_tps(), g.ids.size(), g.decode_tps(), finish_reason_name(g.finish));
+  note("prefill {} tokens, {:.1f} t/s | decode {} tokens, {:.1f} t/s | {}", g.n_prefilled, g.prefill_tps(),
+       g.ids.size(), g.decode_tps(), finish_reason_name(g.finish));
 }
 
 // The end of the text that was streamed: a newline, so that the shell's prompt begins a line of its own.

@@ -177,9 +177,10 @@ struct Generation {
   std::string text;
   FinishReason finish = FinishReason::stop;
   std::size_t n_cached = 0;  // prompt tokens whose KV rows were reused
+  std::size_t n_prefilled = 0;  // prompt tokens computed: the rest, or less when cancelled
   double prefill_s = 0, decode_s = 0;
   std::uint64_t seed = 0;
-  double prefill_tps() const;  // prompt tokens computed per second
+  double prefill_tps() const;  // n_prefilled per second of prefill_s
   double decode_tps() const;  // new tokens after the first per second
 };
 

@@ -61,10 +61,7 @@ std::string_view finish_reason_name(FinishReason reason) {
   return "unknown";
 }
 
-double Generation::prefill_tps() const {
-  const auto computed = static_cast<double>(prompt_ids.size() - n_cached);
-  return prefill_s > 0 ? computed / prefill_s : 0;
-}
+double Generation::prefill_tps() const { return prefill_s > 0 ? static_cast<double>(n_prefilled) / prefill_s : 0; }
 
 double Generation::decode_tps() const {
   return decode_s > 0 && ids.size() > 1 ? static_cast<double>(ids.size() - 1) / decode_s : 0;
@@ -127,6 +124,7 @@ Result<Generation> Session::run(std::span<const TokenId> prompt, const GenerateO
   auto start = Clock::now();
   Status status = advance(prompt.subspan(g.n_cached));
   g.prefill_s = seconds_since(start);
+  g.n_prefilled = sequence.ids().size() - g.n_cached;
   if (cancelled(status)) {
     g.finish = FinishReason::cancelled;
     return g;
