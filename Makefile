@@ -31,7 +31,7 @@ test-real: build  ## the tests labelled 'real': published weights; a skipped one
 	scripts/bootstrap test
 	scripts/run_tests.py --jobs $(JOBS) --label real
 
-install: build    ## PREFIX/bin/unicorn and PREFIX/share/unicorn (DESTDIR is honoured)
+install: build    ## PREFIX/bin/unicorn, the demo model, and the engine for find_package(unicorn) (DESTDIR is honoured)
 	cmake --install build/release --prefix $(PREFIX)
 
 format:           ## clang-format-19 over all sources

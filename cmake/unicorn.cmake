@@ -1,5 +1,6 @@
 # The words our CMakeLists.txt files are written in.
-#   unicorn_library(quant SOURCES q8_0.cc DEPS core LIBS fmt::fmt)      one folder of src/, one library
+#   unicorn_library(quant SOURCES q8_0.cc DEPS core LIBS fmt::fmt)      one folder of src/, one library; INSTALL: `engine`
+#                                                                       needs it, so it is installed (unicorn::quant)
 #   unicorn_program(unicorn SOURCES main.cc DEPS tools engine)          an executable at the build root
 #   unicorn_test(quant SOURCES q8_0_test.cc DEPS quant LABELS unit)     a gtest executable and its ctest entry
 #   unicorn_fuzzer(gguf SOURCES gguf_fuzz.cc DEPS formats)              libFuzzer, or a replay of its corpus
@@ -20,7 +21,8 @@ function(_unicorn_setup target scope)
     target_link_libraries(${target} ${scope} ${dep_target})
   endforeach()
   target_link_libraries(${target} ${scope} ${A_LIBS})
-  target_include_directories(${target} ${scope} "${CMAKE_SOURCE_DIR}/src")
+  target_include_directories(${target} ${scope}
+    $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/unicorn>)
   if(NOT scope STREQUAL "INTERFACE")
     target_compile_options(${target} PRIVATE ${UNICORN_COMPILE_OPTIONS})
     target_compile_definitions(${target} PRIVATE ${UNICORN_COMPILE_DEFINITIONS})
@@ -29,7 +31,7 @@ function(_unicorn_setup target scope)
 endfunction()
 
 function(unicorn_library folder)
-  cmake_parse_arguments(A "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(A "INSTALL" "" "SOURCES;DEPS;LIBS" ${ARGN})
   unicorn_target_name(target ${folder})
   if(A_SOURCES)
     add_library(${target} STATIC ${A_SOURCES})
@@ -37,6 +39,11 @@ function(unicorn_library folder)
   else()
     add_library(${target} INTERFACE)  # headers only
     _unicorn_setup(${target} INTERFACE DEPS ${A_DEPS} LIBS ${A_LIBS})
+  endif()
+  if(A_INSTALL)
+    string(REPLACE "/" "_" export_name "${folder}")
+    set_target_properties(${target} PROPERTIES EXPORT_NAME ${export_name})
+    install(TARGETS ${target} EXPORT unicorn ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}/unicorn")
   endif()
 endfunction()
 

@@ -3,7 +3,7 @@
 //   generate                                     the demo model (found through $UNICORN_DEMO_MODEL)
 //   generate model.gguf "Why is the sky blue?"
 //
-// Build it with the project (target example_generate), or on its own against the installed libraries.
+// Build it with the project (target example_generate), or against the installed libraries: outside/CMakeLists.txt.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
