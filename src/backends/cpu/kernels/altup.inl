@@ -45,7 +45,7 @@ UNICORN_INLINE void predict(const AltupPredictArgs& a) {
   const float* s = a.streams;
   float* p = a.predicted;
   const std::size_t n_predicted = a.n_predicted;
-  const float squares = sum_lanes(d, [&, s, p, d, n, n_predicted](Vec acc, std::size_t i, auto t) {
+  const float squares = sum_lanes(d, [=, &c](Vec acc, std::size_t i, auto t) {
     Vec in[kMaxStreams], out[kMaxStreams];
     for (std::size_t q = 0; q < n; ++q) in[q] = load(s + q * d + i, t);
     for (std::size_t j = 0; j < n_predicted; ++j) {
@@ -83,7 +83,7 @@ UNICORN_INLINE void correct(const AltupCorrectArgs& a) {
   small_matvec(a.coefs, m, c, n, n);
   for (std::size_t j = 0; j < n; ++j) c[j] += 1.0f;
   const float* correct_scale = a.correct_scale;
-  for_lanes(d, [&, n, d, p, s, ff, correct_scale](std::size_t i, auto t) {
+  for_lanes(d, [=, &c](std::size_t i, auto t) {
     const Vec innovation = load(ff + i, t) - load(p + i, t);
     Vec first = zero();
     for (std::size_t j = 0; j < n; ++j) {
