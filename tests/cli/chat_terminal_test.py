@@ -2,7 +2,7 @@
 """unicorn chat as a person sees it: on a pseudo-terminal, with keys, Ctrl-C, paste, history."""
 import os
 import signal
-import time
+import termios
 
 import support
 from support import CliTest, Terminal
@@ -17,17 +17,17 @@ class ChatTerminal(CliTest):
         terminal = Terminal("chat", "--temp", "0", *args, env={"XDG_STATE_HOME": str(self.folder), **env})
         self.addCleanup(terminal.close)
         terminal.expect("Ctrl-D leaves")
-        terminal.expect(PROMPT)
+        terminal.expect_prompt()
         return terminal
 
     def test_an_answer_streams_and_the_prompt_comes_back(self):
         t = self.chat()
         t.type("Hello\r")
         t.expect("Hello! I am a very")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("What is 12 + 30?\r")
         t.expect(r"12 \+ 30 = ")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type(CTRL_D)
         self.assertEqual(t.wait(), 0)
 
@@ -35,7 +35,7 @@ class ChatTerminal(CliTest):
         t = self.chat("-n", "1")
         t.type("/systm" + LEFT + "e" + CTRL_E + " abX" + "\x7f" + "c wrong" + CTRL_W + HOME + "zz" + CTRL_A + DELETE + DELETE + "\r")
         t.expect("a new conversation begins")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("/system\r")
         t.expect(r"\n.*abc ?\r")
 
@@ -51,10 +51,9 @@ class ChatTerminal(CliTest):
         for _ in range(2):
             t.type("Tell me everything\r")
             t.expect("everything\r\n.*[a-z]{2}")
-            time.sleep(0.3)
             t.type(CTRL_C)
             t.expect(r"\[stopped\]")
-            t.expect(PROMPT)
+            t.expect_prompt()
             self.assertTrue(t.alive())
         t.type("/stats\r")
         t.expect("2 turns")
@@ -66,31 +65,30 @@ class ChatTerminal(CliTest):
         t.expect("everything\r\n.*[a-z]{2}")
         os.kill(t.pid, signal.SIGINT)
         t.expect(r"\[stopped\]")
-        t.expect(PROMPT)
+        t.expect_prompt()
 
     def test_ctrl_c_gives_up_a_line_and_then_hints(self):
         t = self.chat()
         t.type("half a thought" + CTRL_C)
         t.expect(r"\^C")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type(CTRL_C)
-        t.expect(PROMPT)
+        t.expect_prompt()
         self.assertNotIn("to leave", t.text)
         t.type(CTRL_C)
         t.expect("to leave, type /exit")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("Hello\r")
         t.expect("Hello! I am")
 
     def test_a_paste_of_many_lines_is_one_message(self):
         t = self.chat("-n", "2")
         t.type("\x1b[200~first line\nsecond line\n\tthird\x1b[201~")
-        time.sleep(0.5)
-        t.pump(0.1)
+        t.expect("third")
         self.assertNotIn("[stopped", t.text)
         t.type("\r")
         t.expect("stopped after 2 tokens")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("/stats\r")
         t.expect("1 turns")
 
@@ -127,7 +125,7 @@ class ChatTerminal(CliTest):
         t = self.chat("-n", "1")
         t.type("/help\r")
         t.expect("/reset")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("/rest\r")
         t.expect("did you mean /reset")
         t.type("/quit\r")
@@ -145,30 +143,29 @@ class ChatTerminal(CliTest):
     def test_ctrl_z_goes_back_to_the_shell_and_fg_returns(self):
         t = Terminal("chat", "-n", "2", env={"XDG_STATE_HOME": str(self.folder)}, shell=True)
         self.addCleanup(t.close)
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("half")
         for _ in range(2):
             t.expect("half")
-            time.sleep(0.5)  # drawn again, and then reading again
+            t.until(t.reads_keys, "reading keys again")  # drawn first
             t.type(CTRL_Z)
             t.expect("Stopped")
             t.type("fg\r")
         t.expect("half")
         t.type(" a line\r")
         t.expect("stopped after 2 tokens")
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("/exit\r")
         t.expect(r"\$ ")
 
     def test_the_terminal_is_left_as_it_was(self):
-        import termios
         t = Terminal("chat", "-n", "1", env={"XDG_STATE_HOME": str(self.folder)})
         self.addCleanup(t.close)
         before = termios.tcgetattr(t.fd)
-        t.expect(PROMPT)
+        t.expect_prompt()
         t.type("Hello\r")
         t.expect("stopped after 1 tokens")
-        t.expect(PROMPT)
+        t.expect_prompt()
         os.kill(t.pid, signal.SIGTERM)
         self.assertEqual(t.wait(), -signal.SIGTERM)
         # libedit sets the erase and word keys of its modes; what a shell relies on is the rest.

@@ -1,4 +1,5 @@
 """What the tests of the command line share: running the real binary, and telling run_tests.py how each case went."""
+import fcntl
 import json
 import os
 import pty
@@ -6,9 +7,11 @@ import re
 import select
 import shlex
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 import xml.etree.ElementTree as ET
@@ -90,9 +93,6 @@ class Terminal:
             os.execv(BINARY, command)
         self.pid = pid
         self.status = None
-        import fcntl
-        import struct
-        import termios
         if shell:
             self.type(shlex.join([BINARY, *map(str, args)]) + "\n")
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -120,6 +120,22 @@ class Terminal:
             if time.monotonic() > end:
                 raise AssertionError(f"{pattern!r} did not appear after {self.text[self.seen:]!r}")
             self.pump(0.1)
+
+    def until(self, condition, what, seconds=PATIENCE):
+        """Waits until `condition()` holds; what is printed meanwhile is kept."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError(f"not {what}; printed {self.text[-500:]!r}")
+            self.pump(0.01)
+
+    def expect_prompt(self):
+        """A prompt is drawn before the terminal passes on each key as it is typed: waits for both."""
+        self.expect("> ")
+        self.until(self.reads_keys, "reading keys")
+
+    def reads_keys(self):
+        return not termios.tcgetattr(self.fd)[3] & termios.ICANON
 
     def type(self, text):
         os.write(self.fd, text.encode() if isinstance(text, str) else text)
