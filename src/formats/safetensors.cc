@@ -276,7 +276,7 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   }
 }
 
-Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes, std::string name) {
+Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes, const std::string& name) {
   try {
     SafetensorsFile file;
     UNICORN_TRY(SafetensorsReader::read(bytes, name, file, nullptr));

@@ -29,7 +29,7 @@ class SafetensorsFile {
 
   // The same for one whole file already in memory; `name` stands for it in messages. Views point into `bytes`, which
   // must outlive the result.
-  static Result<SafetensorsFile> parse(std::span<const std::byte> bytes, std::string name);
+  static Result<SafetensorsFile> parse(std::span<const std::byte> bytes, const std::string& name);
 
   const TensorTable& tensors() const { return tensors_; }
   TensorTable& tensors() { return tensors_; }

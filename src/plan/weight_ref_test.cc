@@ -12,7 +12,9 @@ struct Source {
   std::vector<float> values = std::vector<float>(4 * 64);
   TensorView view{DType::f32, {4, 64}, nullptr, 64 * sizeof(float)};
   Source() {
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(100 * (i / 64) + i % 64);
+    for (std::size_t row = 0; row < 4; ++row)
+      for (std::size_t column = 0; column < 64; ++column)
+        values[64 * row + column] = static_cast<float>(100 * row + column);
     view.data = reinterpret_cast<const std::byte*>(values.data());
   }
 };

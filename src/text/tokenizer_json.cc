@@ -372,7 +372,7 @@ Status Reader::apply_model() {
   if (!dropout.is_null() && dropout != 0) return unsupported("model.dropout", "is set, only null is supported");
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const Json value = model_.value(affix, Json());
-    if (!value.is_null() && value != "") {
+    if (!value.is_null() && value != "") {  // NOLINT(readability-container-size-empty): no JSON string is empty()
       return unsupported(fmt::format("model.{}", affix),
                          fmt::format("is {}, only null is supported", dump_json(value)));
     }
