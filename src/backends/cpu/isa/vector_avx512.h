@@ -23,6 +23,9 @@ struct V {
 #endif
 
 #define UNICORN_OP [[gnu::always_inline]] static inline
+#if !defined(UNICORN_ZMM)
+#define UNICORN_ZMM "+v"  // tests/simde has no such registers
+#endif
   UNICORN_OP I zero() { return _mm512_setzero_si512(); }
   UNICORN_OP I load(const void* p) { return _mm512_loadu_si512(p); }
   UNICORN_OP void store(void* p, I v) { _mm512_storeu_si512(p, v); }
@@ -114,7 +117,7 @@ struct V {
   }
   UNICORN_OP void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
-  UNICORN_OP void keep(I& v) { asm volatile("" : "+v"(v)); }  // opaque to the optimiser
+  UNICORN_OP void keep(I& v) { asm volatile("" : UNICORN_ZMM(v)); }  // opaque to the optimiser
 
   UNICORN_OP void quantise(const float* x, ActivationBlock* out) {
     const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
