@@ -3,6 +3,7 @@ PROMPT ?= What does "river" mean?
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 300
 export PROMPT  # through the environment: quotes and dollars in it reach the program as typed
 
 .DEFAULT_GOAL := help
@@ -23,9 +24,9 @@ test:             ## everything that must pass; installs what is missing first (
 	scripts/bootstrap test
 	scripts/run_tests.py --jobs $(JOBS) --fuzz-seconds $(FUZZ_SECONDS)
 
-test-long: build  ## the tests labelled 'long'
+test-long:        ## the tests labelled 'long', ten minutes of each fuzzer; keeps tests/long/last_run.txt (SOAK_SECONDS)
 	scripts/bootstrap test
-	scripts/run_tests.py --jobs $(JOBS) --label long
+	scripts/run_tests.py --long --jobs $(JOBS) --fuzz-seconds $(if $(filter file,$(origin FUZZ_SECONDS)),600,$(FUZZ_SECONDS)) --soak-seconds $(SOAK_SECONDS)
 
 test-real: build  ## the tests labelled 'real': published weights; a skipped one says what it wants
 	scripts/bootstrap test

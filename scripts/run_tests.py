@@ -3,7 +3,10 @@
 
     run_tests.py [--jobs N] [--fuzz-seconds N]    format, release, asan (and UBSan), fuzz, tsan
     run_tests.py --stage asan                     one stage (may be repeated)
-    run_tests.py --label long                     the release build's tests with that label
+    run_tests.py --label real                     the release build's tests with that label
+    run_tests.py --long [--soak-seconds N] [--only REGEX]
+                                                  the tests labelled 'long', then ten minutes of each fuzzer; what ran and
+                                                  how it went is written to tests/long/last_run.txt (--log FILE)
     run_tests.py --format | --tidy                rewrite the sources; run clang-tidy
 
 The last line is 'N passed, N failed'. A test case is a GoogleTest case, or a ctest entry that is not GoogleTest,
@@ -27,6 +30,7 @@ TOP = Path(__file__).resolve().parent.parent
 class Count:
     def __init__(self):
         self.passed, self.failed, self.skipped = 0, [], []  # skipped: (case, reason)
+        self.log = []  # (name, result, seconds, what more there is to say)
 
 
 def say(text):
@@ -48,6 +52,12 @@ def build(preset, target, jobs, *options):
             and run("cmake", "--build", "--preset", preset, "--parallel", jobs, "--target", target))
 
 
+def noteworthy(output):
+    """Why a script skipped itself, else the figures that a test printed, indented by two."""
+    said = re.findall(r"^skipped: .*$", output, re.MULTILINE)[-1:] or re.findall(r"^  (\S.*)$", output, re.MULTILINE)[:3]
+    return "; ".join(said)
+
+
 def ctest(preset, jobs, count, *selection):
     """Runs ctest and counts, from its JUnit file and the XML that each GoogleTest program leaves."""
     build_dir = TOP / "build" / preset
@@ -59,6 +69,9 @@ def ctest(preset, jobs, count, *selection):
     entries = ET.parse(junit).getroot().iter("testcase") if junit.exists() else []
     for entry in entries:
         name, status = entry.get("name"), entry.get("status")
+        skipped_by_script = (entry.find("skipped") is not None and status != "run")
+        count.log.append((name, "skipped" if skipped_by_script else "passed" if status == "run" else "FAILED",
+                          float(entry.get("time") or 0), noteworthy(entry.findtext("system-out") or "")))
         results = build_dir / "test-results" / f"{name}.xml"
         n_failed = len(count.failed)
         if results.exists():
@@ -160,6 +173,8 @@ def stage_fuzz(args, count):
     with ThreadPoolExecutor(args.jobs) as pool:
         for name, crashes, done in pool.map(fuzz, programs):
             runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+            count.log.append((f"fuzz {name}", "passed" if done.returncode == 0 else "FAILED", args.fuzz_seconds,
+                              f"{runs.group(1) if runs else '?'} inputs"))
             say(f"fuzz {name}: {runs.group(1) if runs else '?'} inputs in {args.fuzz_seconds} s, "
                 + ("none failed" if done.returncode == 0 else f"FAILED, see {crashes.relative_to(TOP)}"))
             if done.returncode == 0:
@@ -169,18 +184,66 @@ def stage_fuzz(args, count):
                 count.failed.append(f"fuzz: {name}")
 
 
+def stage_long(args, count):
+    if args.soak_seconds:
+        os.environ["UNICORN_SOAK_SECONDS"] = str(args.soak_seconds)
+    if build("release", "all", args.jobs, "-DUNICORN_TESTS=ON"):
+        ctest("release", args.jobs, count, "-L", "^long$", *(["-R", args.only] if args.only else []))
+    else:
+        count.failed.append("release: build")
+
+
+def output_of(*command):
+    done = subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def cpu_name():
+    try:
+        return re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE).group(1)
+    except (OSError, AttributeError):
+        return "unknown"
+
+
+def write_log(path, args, count, commit):
+    """Short, for a person; a run that is stopped leaves the previous one."""
+    lines = ["The last run of make test-long (scripts/run_tests.py --long).", "",
+             f"date     {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}",
+             f"commit   {commit}",
+             f"cpu      {cpu_name()}, {os.cpu_count()} threads",
+             f"soak     {args.soak_seconds or 300} s",
+             f"fuzzing  {args.fuzz_seconds} s each"]
+    if args.only:
+        lines.append(f"only     tests named like '{args.only}', and the fuzzers")
+    lines.append("")
+    lines += [f"{name:<28} {result:<8} {seconds:8.1f} s  {more}".rstrip() for name, result, seconds, more in count.log]
+    if count.failed:
+        lines += ["", *(f"FAILED   {case}" for case in count.failed)]
+    lines += ["", f"{count.passed} passed, {len(count.failed)} failed, {len(count.skipped)} skipped", ""]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("\n".join(lines))
+    temporary.replace(path)
+    say(f"\nlog: {path}")
+
+
 STAGES = {"format": stage_format, "release": stage_release, "asan": stage_asan, "fuzz": stage_fuzz, "tsan": stage_tsan}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--fuzz-seconds", type=int, default=60)
+    parser.add_argument("--fuzz-seconds", type=int, help="default: 60; with --long 600")
+    parser.add_argument("--soak-seconds", type=int, help="default: 300")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--only", metavar="REGEX", help="of the long tests, those named so")
+    parser.add_argument("--log", type=Path, default=TOP / "tests/long/last_run.txt")
     parser.add_argument("--stage", action="append", choices=STAGES)
     parser.add_argument("--label")
     parser.add_argument("--format", action="store_true")
     parser.add_argument("--tidy", action="store_true")
     args = parser.parse_args()
+    args.fuzz_seconds = args.fuzz_seconds or (600 if args.long else 60)
 
     if args.format:
         return 0 if run_quietly("clang-format-19", "-i", *sources()) else 1
@@ -189,7 +252,10 @@ def main():
         return 0 if run_quietly("run-clang-tidy-19", "-quiet", "-j", str(args.jobs), "-p", "build/tidy", *files) else 1
 
     count, times = Count(), []
-    if args.label:
+    commit = output_of("git", "describe", "--always", "--dirty")  # before anything runs: what is built
+    if args.long:
+        stages = {"long": stage_long, "fuzz": stage_fuzz}
+    elif args.label:
         stages = {f"label {args.label}": lambda a, c: (
             ctest("release", a.jobs, c, "-L", f"^{a.label}$") if build("release", "all", a.jobs, "-DUNICORN_TESTS=ON")
             else c.failed.append("release: build"))}
@@ -202,6 +268,8 @@ def main():
         times.append((name, time.monotonic() - start, count.passed - before[0], len(count.failed) - before[1],
                       len(count.skipped) - before[2]))
 
+    if args.long:
+        write_log(args.log, args, count, commit)
     say("\n== summary")
     for case, reason in dict.fromkeys(count.skipped):
         say(f"skipped  {case}: {reason}")
