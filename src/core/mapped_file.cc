@@ -7,7 +7,9 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 
 namespace unicorn {
 namespace {
@@ -90,6 +92,19 @@ void advise(std::span<const std::byte> range, Advice advice) {
       break;
   }
   static_cast<void>(::madvise(reinterpret_cast<void*>(begin), end - begin, flag));
+}
+
+bool is_file_mapping(std::span<const std::byte> range) {
+  std::ifstream maps("/proc/self/maps");
+  std::string line;
+  const auto begin = reinterpret_cast<std::uintptr_t>(range.data());
+  while (std::getline(maps, line)) {
+    unsigned long low = 0, high = 0, inode = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx %*s %*s %*s %lu", &low, &high, &inode) != 3) continue;
+    if (begin >= low && begin < high)
+      return inode != 0 && begin + range.size() <= high && line.find(" r--") != std::string::npos;
+  }
+  return false;
 }
 
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {

@@ -31,8 +31,12 @@ class MappedFile {
 
 // Advice on a range of any read-only file mapping; the range is widened to whole pages for `random_access` and
 // narrowed for `drop`, so that a neighbour's pages are never dropped. Advice cannot fail, it may be ignored.
+// `drop` is for ranges that is_file_mapping: memory of a program's own would come back as zeros.
 enum class Advice { sequential, random_access, will_need, drop };
 void advise(std::span<const std::byte> range, Advice advice);
+
+// Is the range inside one read-only mapping of a file? Reads the system's list of mappings: not for every row.
+bool is_file_mapping(std::span<const std::byte> range);
 
 // Writes `bytes` to a temporary beside `path`, then renames: the old file is there until the new one is whole.
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);

@@ -93,6 +93,15 @@ TEST_F(MappedFileTest, TakesAnyAdviceOnAnyRange) {
   EXPECT_EQ(text_of(*file), std::string(100'000, 'x'));  // dropped pages come back
 }
 
+TEST_F(MappedFileTest, KnowsAFilesMappingFromMemory) {
+  const auto file = MappedFile::open(write("big", std::string(100'000, 'x')));
+  ASSERT_TRUE(file.ok());
+  EXPECT_TRUE(is_file_mapping(file->bytes()));
+  EXPECT_TRUE(is_file_mapping(file->bytes().subspan(5'000, 7)));
+  const std::vector<std::byte> memory(100'000);
+  EXPECT_FALSE(is_file_mapping(memory));
+}
+
 TEST_F(MappedFileTest, ReplacesAFileUnderItsReaders) {
   const fs::path path = write("a", "old");
   const auto reader = MappedFile::open(path);

@@ -7,7 +7,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <fstream>
 #include <new>
 #include <string>
 #include <utility>
@@ -415,21 +414,6 @@ void decode_column_row(const PackedView& w, std::size_t r, float* out) {
 }
 
 // ---- Source rows and their pages.
-
-// Is the range inside one mapping of a file? Parts of a weight may also be a converter's heap memory, whose pages
-// must not be let go: they would come back as zeros.
-bool is_file_mapping(std::span<const std::byte> range) {
-  std::ifstream maps("/proc/self/maps");
-  std::string line;
-  const auto begin = reinterpret_cast<std::uintptr_t>(range.data());
-  while (std::getline(maps, line)) {
-    unsigned long low = 0, high = 0, inode = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx %*s %*s %*s %lu", &low, &high, &inode) != 3) continue;
-    if (begin >= low && begin < high)
-      return inode != 0 && begin + range.size() <= high && line.find(" r--") != std::string::npos;
-  }
-  return false;
-}
 
 std::span<const std::byte> part_bytes(const TensorView& view, std::size_t first, std::size_t last) {
   if (first >= last) return {};

@@ -32,8 +32,11 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::prepare(const WeightRef& ref, Thre
       return weight;
     }
     case WeightUse::rows:
-      for (const TensorView& part : ref.parts)
-        advise({part.data, part.shape.n_rows() * part.row_stride_bytes}, Advice::random_access);
+      for (const TensorView& part : ref.parts) {
+        const std::span<const std::byte> bytes{part.data, part.shape.n_rows() * part.row_stride_bytes};
+        advise(bytes, Advice::random_access);
+        if (is_file_mapping(bytes)) weight->mapped_.push_back(bytes);
+      }
       if (progress && !progress(0)) return Error{ErrorCode::cancelled, "loading was cancelled"};
       return weight;
     case WeightUse::vector:
@@ -93,9 +96,7 @@ void CpuWeight::will_need_row(std::size_t i) const {
 }
 
 void CpuWeight::let_go_of_rows() const {
-  if (ref_.use != WeightUse::rows) return;
-  for (const TensorView& part : ref_.parts)
-    advise({part.data, part.shape.n_rows() * part.row_stride_bytes}, Advice::drop);
+  for (const std::span<const std::byte> bytes : mapped_) advise(bytes, Advice::drop);
 }
 
 }  // namespace unicorn::cpu

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "backends/cpu/packed_matrix.h"
@@ -38,6 +39,7 @@ class CpuWeight final : public Weight {
  private:
   WeightRef ref_;  // its parts only for `rows`
   std::size_t n_ = 0, k_ = 0;
+  std::vector<std::span<const std::byte>> mapped_;  // the parts of `rows` that a file backs
   std::optional<PackedMatrix> packed_;
   std::vector<float> vector_;
 };

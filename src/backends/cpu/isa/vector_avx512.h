@@ -66,7 +66,7 @@ struct V {
   UNICORN_OP I mul_pairs(I u, I s) { return _mm512_maddubs_epi16(u, s); }
   // The compiler would turn a chain of additions into a tree, whose registers it has not got.
   UNICORN_OP I in_order(I v) {
-    asm("" : "+v"(v));
+    asm("" : UNICORN_ZMM(v));
     return v;
   }
   UNICORN_OP I add16(I a, I b) { return in_order(_mm512_add_epi16(a, b)); }

@@ -8,8 +8,9 @@
 //   acc = fma(xs, t, acc)                           blocks in ascending order, one chain per output
 // so an output's bits depend on its row of x and of W alone. Lanes are outputs: nothing is ever summed across lanes.
 //
-// Two kernels. matvec (m = 1) unpacks codes in registers while it streams W once: bound by memory, prefetched ahead.
-// tiled (m > 1) unpacks a strip of panels for a stretch of k into the L1 cache, where every tile of kTileM rows of x
+// Three kernels. matvec (m = 1) unpacks codes in registers while it streams W once: bound by memory, prefetched ahead.
+// few (m <= kFewRowsOfX) does the same for a tile of x at a time; a panel comes from memory for the first tile, from the
+// L2 cache for the others. tiled unpacks a strip of panels for a stretch of k into the L1 cache, where every tile of kTileM rows of x
 // uses it: per block and tile 8 groups × rows × vectors dot instructions, and 3 float operations per 8 dots. The tile
 // is as large as the accumulators leave registers for; x is stored by tiles, so a tile's operands are one stream.
 #pragma once
@@ -19,10 +20,11 @@
 namespace unicorn::cpu {
 namespace {
 
-constexpr int kVectors = 16 / V::kLanes;                      // per panel
-constexpr int kStripVectors = V::kStripPanels * kVectors;     // per strip of the tiled kernel
+constexpr int kVectors = 16 / V::kLanes;  // per panel
+constexpr int kStripVectors = V::kStripPanels * kVectors;  // per strip of the tiled kernel
 constexpr std::size_t kStripRows = std::size_t{V::kStripPanels} * kPanelRows;
-constexpr std::size_t kStretch = 16;                          // blocks of k unpacked at a time: 16-20 KiB of L1
+constexpr std::size_t kStretch = 16;  // blocks of k unpacked at a time: 16-20 KiB of L1
+constexpr std::size_t kFewRowsOfX = V::kHasDot ? 64 : 16;  // the most that unpack in registers
 constexpr std::size_t kRowTiles = 64;  // tiles whose sums wait in the L2 cache between stretches
 
 // What the integer part needs to know of a dtype; dtypes that agree share the tiled kernel's code.
@@ -162,6 +164,21 @@ template <class T, int P, int M, class Block, class Sums>
   }
 }
 
+// How many rows of a tile are worked on at once. Their integer sums must fit the registers; 16-wide types and the 16-bit
+// sums of processors without a dot instruction need more of them.
+template <class T>
+constexpr int kTileRowsAtOnce = T::kHalves == 2 || (!V::kHasDot && T::kDepth > 1 && T::kDepth < 8) ? 3 : 6;
+
+// sums(p, m) += block · a[m] for P vectors and the tile's rows m = row … M - 1.
+template <class T, int P, int M, int row, class Block, class Sums>
+[[gnu::always_inline]] inline void add_rows(const Block& w, const ActivationBlock* a, V::I shift, Sums& sums) {
+  if constexpr (row < M) {
+    constexpr int kRows = M - row < kTileRowsAtOnce<T> ? M - row : kTileRowsAtOnce<T>;
+    add_block<T, P, kRows>(w, a + row, shift, SumsFrom<row, Sums>{sums});
+    add_rows<T, P, M, row + kRows>(w, a, shift, sums);
+  }
+}
+
 // ---- m = 1.
 
 template <DType D>
@@ -190,7 +207,63 @@ void matvec(const PackedView& w, const ActivationBlock* x, float* y, std::size_t
   }
 }
 
-// ---- m > 1. The scratch a strip is unpacked to.
+// ---- 1 < m <= kFewRowsOfX: the panel's codes are unpacked in registers for each tile of x, from the cache after the first.
+
+template <DType D, int M>
+void panel_tile(const std::uint8_t* unit, std::size_t n_blocks, const ActivationBlock* a, float* sums) {
+  using T = Traits<D>;
+  constexpr std::size_t kUnit = unit_bytes(T::kFormat);
+  constexpr std::size_t kShare = kUnit / T::kFormat.blocks;
+  constexpr std::size_t kAhead = 4096;
+  const V::I shift = V::set1(T::kZeroShift);
+  const auto add_all = [&](auto& s) __attribute__((always_inline)) {
+    for (std::size_t first = 0; first < n_blocks; first += T::kFormat.blocks, unit += kUnit) {
+      const std::size_t count = n_blocks - first < T::kFormat.blocks ? n_blocks - first : T::kFormat.blocks;
+      for (std::size_t b = 0; b < count; ++b, a += M) {
+        UNICORN_UNROLL for (std::size_t i = 0; i < kShare; i += 64) V::prefetch(unit + kAhead + b * kShare + i);
+        add_rows<T, kVectors, M, 0>(PackedBlock<D>{unit, b}, a, shift, s);
+      }
+    }
+  };
+  if constexpr (V::kRegisters >= 32) {
+    RegisterSums<kVectors, M> s;
+    UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) UNICORN_UNROLL for (int m = 0; m < M; ++m) s.v[p][m] =
+        V::zero_f();
+    add_all(s);
+    UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) UNICORN_UNROLL for (int m = 0; m < M; ++m)
+        V::store_f(sums + (p * M + m) * V::kLanes, s.v[p][m]);
+  } else {
+    for (int i = 0; i < kVectors * M; ++i) V::store_f(sums + i * V::kLanes, V::zero_f());
+    MemorySums<kVectors, M> s{sums};
+    add_all(s);
+  }
+}
+
+template <DType D>
+void matmul_few(const PackedView& w, const ActivationView& x, float* y, std::size_t ldy, std::size_t n_begin,
+                std::size_t n_end) {
+  alignas(64) float sums[V::kTileM * kPanelRows];
+  const std::size_t n_blocks = w.k / kBlock;
+  for (std::size_t n = n_begin; n < n_end; n += kPanelRows) {
+    const std::uint8_t* panel = w.data + n / kPanelRows * w.stride;
+    for (std::size_t row = 0; row < x.m; row += V::kTileM) {
+      const std::size_t height = x.m - row < V::kTileM ? x.m - row : V::kTileM;
+      const ActivationBlock* a = x.blocks + row * x.n_blocks;
+      unrolled<V::kTileM>([&](auto i) __attribute__((always_inline)) {
+        constexpr int M = decltype(i)::value + 1;
+        if (height == M) panel_tile<D, M>(panel, n_blocks, a, sums);
+      });
+      for (std::size_t m = 0; m < height; ++m) {
+        V::F v[kVectors];
+        UNICORN_UNROLL for (int p = 0; p < kVectors; ++p) v[p] =
+            V::load_f(sums + (static_cast<std::size_t>(p) * height + m) * V::kLanes);
+        store_outputs(v, y + (row + m) * ldy + n, n_end - n);
+      }
+    }
+  }
+}
+
+// ---- m > kFewRowsOfX. The scratch a strip is unpacked to.
 
 template <int halves, bool has_min>
 struct StripMins {
@@ -233,20 +306,6 @@ void unpack_panel(const std::uint8_t* units, std::size_t n_blocks, int column, S
   }
 }
 
-// How many rows of a tile are worked on at once. Their integer sums must fit the registers; 16-wide types and the 16-bit
-// sums of processors without a dot instruction need more of them.
-template <class T>
-constexpr int kTileRowsAtOnce = T::kHalves == 2 || (!V::kHasDot && T::kDepth > 1 && T::kDepth < 8) ? 3 : 6;
-
-template <class T, int M, int row, class Sums>
-[[gnu::always_inline]] inline void add_rows(const StripBlock<T>& w, const ActivationBlock* a, V::I shift, Sums& sums) {
-  if constexpr (row < M) {
-    constexpr int kRows = M - row < kTileRowsAtOnce<T> ? M - row : kTileRowsAtOnce<T>;
-    add_block<T, kStripVectors, kRows>(w, a + row, shift, SumsFrom<row, Sums>{sums});
-    add_rows<T, M, row + kRows>(w, a, shift, sums);
-  }
-}
-
 // sums[p][m] += strip · tile of M rows, over n_blocks blocks.
 template <class T, int M>
 void tile(const StripBlock<T>* w, std::size_t n_blocks, const ActivationBlock* a, int zero_shift, bool first,
@@ -256,14 +315,14 @@ void tile(const StripBlock<T>* w, std::size_t n_blocks, const ActivationBlock* a
     RegisterSums<kStripVectors, M> s;
     UNICORN_UNROLL for (int p = 0; p < kStripVectors; ++p) UNICORN_UNROLL for (int m = 0; m < M; ++m) s.v[p][m] =
         first ? V::zero_f() : V::load_f(sums + (p * M + m) * V::kLanes);
-    for (std::size_t b = 0; b < n_blocks; ++b, a += M) add_rows<T, M, 0>(w[b], a, shift, s);
+    for (std::size_t b = 0; b < n_blocks; ++b, a += M) add_rows<T, kStripVectors, M, 0>(w[b], a, shift, s);
     UNICORN_UNROLL for (int p = 0; p < kStripVectors; ++p) UNICORN_UNROLL for (int m = 0; m < M; ++m)
         V::store_f(sums + (p * M + m) * V::kLanes, s.v[p][m]);
   } else {
     if (first)
       for (int i = 0; i < kStripVectors * M; ++i) V::store_f(sums + i * V::kLanes, V::zero_f());
     MemorySums<kStripVectors, M> s{sums};
-    for (std::size_t b = 0; b < n_blocks; ++b, a += M) add_rows<T, M, 0>(w[b], a, shift, s);
+    for (std::size_t b = 0; b < n_blocks; ++b, a += M) add_rows<T, kStripVectors, M, 0>(w[b], a, shift, s);
   }
 }
 
@@ -351,6 +410,8 @@ void matmul_quantised(const PackedView& w, const ActivationView& x, float* y, st
                       std::size_t n_end) {
   if (x.m == 1)
     matvec<D>(w, x.blocks, y, n_begin, n_end);
+  else if (x.m <= kFewRowsOfX)
+    matmul_few<D>(w, x, y, ldy, n_begin, n_end);
   else
     matmul_tiled<FamilyOf<D>>(from_panels<D>, Traits<D>::kZeroShift, w, nullptr, x, y, ldy, n_begin, n_end);
 }
