@@ -7,7 +7,7 @@ SOAK_SECONDS ?= 300
 export PROMPT  # through the environment: quotes and dollars in it reach the program as typed
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-long test-real install format tidy clean
+.PHONY: help run build test test-long test-real bench-peer install format tidy clean
 
 help:             ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -31,6 +31,10 @@ test-long:        ## the tests labelled 'long', ten minutes of each fuzzer; keep
 test-real: build  ## the tests labelled 'real': published weights; a skipped one says what it wants
 	scripts/bootstrap test
 	scripts/run_tests.py --jobs $(JOBS) --label real
+
+bench-peer: build ## tokens per second beside llama.cpp's on the same files, and shares of the machine's limit (an hour)
+	scripts/bootstrap test
+	bench/compare_with_llama_cpp.py $(BENCH_OPTIONS)
 
 install: build    ## PREFIX/bin/unicorn, the demo model, and the engine for find_package(unicorn) (DESTDIR is honoured)
 	cmake --install build/release --prefix $(PREFIX)

@@ -481,7 +481,7 @@ Result<GgufFile> GgufFile::open(const std::filesystem::path& path) {
   }
 }
 
-Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, std::string name) {
+Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, const std::string& name) {
   try {
     GgufReader reader(bytes, name);
     UNICORN_TRY(reader.read());

@@ -44,7 +44,7 @@ class GgufFile {
 
   // The same for one whole file already in memory; `name` stands for it in messages. Views and encoded values point
   // into `bytes`, which must outlive the result and be 8-byte aligned. A part of a split set is refused.
-  static Result<GgufFile> parse(std::span<const std::byte> bytes, std::string name);
+  static Result<GgufFile> parse(std::span<const std::byte> bytes, const std::string& name);
 
   const TensorTable& tensors() const { return tensors_; }
   TensorTable& tensors() { return tensors_; }
