@@ -97,6 +97,91 @@ TEST(Session, APrefixInTheCacheChangesNothingButTheWork) {
   EXPECT_EQ(again->ids, want->ids);
 }
 
+// Greedy answers of a small model repeat themselves, so guesses are right often; sampled ones are wrong often.
+TEST(Session, GuessingAheadChangesNothingButTheWork) {
+  for (const DType kv : {DType::f16, DType::q8_0}) {
+    EngineOptions engine_options;
+    engine_options.kv = kv;
+    const auto engine = load(engine_options);
+    std::size_t n_accepted = 0, n_drafted = 0;
+    for (const float temperature : {0.0f, 0.7f})
+      for (std::uint32_t seed : {1u, 2u, 3u}) {
+        std::vector<TokenId> prompt = some_ids(40, seed);
+        prompt.insert(prompt.end(), prompt.begin() + 1, prompt.end());  // something to find
+        GenerateOptions options = greedy(300);  // beyond the window of the sliding layers
+        options.ignore_eos = true;
+        options.sampling.temperature = temperature;
+        options.sampling.seed = seed;
+        options.sampling.repetition_penalty = temperature > 0 ? 1.1f : 1.0f;
+        options.max_draft = 0;
+        Session plain(*engine);
+        const auto want = plain.generate(prompt, options);
+        ASSERT_TRUE(want.ok());
+        EXPECT_EQ(want->n_drafted, 0u);
+        plain.reset();
+        Session guessing(*engine);
+        options.max_draft = 7;
+        const auto g = guessing.generate(prompt, options);
+        ASSERT_TRUE(g.ok());
+        EXPECT_EQ(g->ids, want->ids);
+        EXPECT_EQ(g->text, want->text);
+        // What is cached afterwards is the answer and nothing else: going on from it, too, gives the same.
+        std::vector<TokenId> longer = prompt;
+        longer.insert(longer.end(), g->ids.begin(), g->ids.end());
+        ASSERT_LE(guessing.cached().size(), longer.size());
+        EXPECT_TRUE(std::equal(guessing.cached().begin(), guessing.cached().end(), longer.begin()));
+        longer.push_back(500);
+        options.max_tokens = 8;
+        const auto more = guessing.generate(longer, options);
+        ASSERT_TRUE(more.ok());
+        EXPECT_GE(more->n_cached, longer.size() - 2);
+        guessing.reset();
+        options.max_draft = 0;
+        Session fresh(*engine);
+        EXPECT_EQ(fresh.generate(longer, options)->ids, more->ids);
+        n_drafted += g->n_drafted;
+        n_accepted += g->n_accepted;
+      }
+    EXPECT_GT(n_accepted, 100u);
+    EXPECT_LT(n_accepted, n_drafted);
+  }
+}
+
+TEST(Session, GuessesEndWhereTheAnswerEnds) {
+  const auto engine = load();
+  // The answer is in the prompt, so that a guess runs beyond its end.
+  const std::vector<ChatMessage> hello{{"user", "Hello"}};
+  const auto once = engine->chat_prompt(hello);
+  ASSERT_TRUE(once.ok());
+  Session first(*engine);
+  GenerateOptions options = greedy(100);
+  options.max_draft = 0;
+  const auto answer = first.generate(*once, options);
+  ASSERT_TRUE(answer.ok());
+  first.reset();
+  const std::vector<ChatMessage> again{{"user", "Hello"}, {"assistant", answer->text}, {"user", "Hello"}};
+  const auto prompt = engine->chat_prompt(again);
+  ASSERT_TRUE(prompt.ok());
+  for (const std::uint32_t n : {100u, 1u, 2u, 5u, 0u})
+    for (const char* stop : {"", "small"}) {
+      options.max_tokens = n;
+      options.stop = *stop == 0 ? std::vector<std::string>{} : std::vector<std::string>{stop};
+      options.max_draft = 0;
+      Session plain(*engine);
+      const auto want = plain.generate(*prompt, options);
+      ASSERT_TRUE(want.ok());
+      plain.reset();
+      options.max_draft = 7;
+      Session guessing(*engine);
+      const auto g = guessing.generate(*prompt, options);
+      ASSERT_TRUE(g.ok());
+      EXPECT_EQ(g->ids, want->ids);
+      EXPECT_EQ(g->text, want->text);
+      EXPECT_EQ(g->finish, want->finish);
+      EXPECT_LE(guessing.cached().size(), prompt->size() + g->ids.size());
+    }
+}
+
 TEST(Session, APromptThatDivergesBehindTheWindowStartsOver) {
   EngineOptions options;
   options.max_rows = 16;

@@ -42,6 +42,8 @@ Json to_json(const Engine& engine, const Generation& g) {
               {"finish", finish_reason_name(g.finish)},
               {"prefill_tps", g.prefill_tps()},
               {"decode_tps", g.decode_tps()},
+              {"drafted", g.n_drafted},
+              {"accepted", g.n_accepted},
               {"prefill_s", g.prefill_s},
               {"decode_s", g.decode_s},
               {"load_s", engine.load_stats().seconds},
@@ -65,6 +67,7 @@ Result<Generation> generate(Engine& engine, const RunOptions& options, const Pro
   UNICORN_ASSIGN(const std::vector<TokenId> ids, prompt_ids(engine, options, prompt));
   GenerateOptions how = options.generate;
   how.cancel = interrupt.token();
+  if (options.dump.folder) how.max_draft = 0;  // every pass of a dump is one token's
   const Session::TextSink stream = [&options](std::string_view text) { return options.model.json || write_text(text); };
   Session session(engine);
   return session.generate(ids, how, stream);

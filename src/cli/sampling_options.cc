@@ -39,6 +39,10 @@ void add_generate_options(CLI::App& app, GenerateOptions& options) {
             return Ok{};
           },
           true),
+      add_count(
+          app, "--draft", options.max_draft,
+          help("Tokens guessed ahead from what was said before; the answer stays the same; 0: off", options.max_draft),
+          0, 64),
       add_count(app, "--seed", sampling.seed, "Seed of the random numbers; 0: a fresh one (default: 0)", 0,
                 std::numeric_limits<std::uint64_t>::max()),
       add_parsed(

@@ -166,6 +166,9 @@ struct GenerateOptions {
   SamplingOptions sampling;
   std::vector<std::string> stop;  // strings that end the answer; they are not part of it
   bool ignore_eos = false;  // the tokens that end an answer are neither obeyed nor hidden
+  // Tokens guessed ahead from what was said before and computed in the same pass (engine/draft.h). The answer is the
+  // same with any number; it is faster where text repeats itself. Given up while it does not pay. 0: none.
+  std::uint32_t max_draft = 3;
   std::stop_token cancel;
 };
 
@@ -178,6 +181,7 @@ struct Generation {
   FinishReason finish = FinishReason::stop;
   std::size_t n_cached = 0;  // prompt tokens whose KV rows were reused
   std::size_t n_prefilled = 0;  // prompt tokens computed: the rest, or less when cancelled
+  std::size_t n_drafted = 0, n_accepted = 0;  // tokens guessed ahead, and those that were right
   double prefill_s = 0, decode_s = 0;
   std::uint64_t seed = 0;
   double prefill_tps() const;  // n_prefilled per second of prefill_s

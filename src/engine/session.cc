@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/out_of_memory.h"
 #include "engine/sampler.h"
@@ -110,11 +111,19 @@ Result<Generation> Session::run(std::span<const TokenId> prompt, const GenerateO
 
   Sampler sampler(options.sampling);
   g.seed = sampler.seed();
-  std::vector<TokenId> history = g.prompt_ids;
-  TokenId next = -1;
-  const auto sample = [&](const RowOutput& row) { next = sampler.sample(row.logits, history); };
+  std::vector<TokenId> history = g.prompt_ids;  // with what was sampled so far
+  std::vector<TokenId> sampled;                 // by the latest pass, in order
+  std::vector<TokenId> draft;                   // what that pass computed beyond the token it had to
+  // Row i follows the first i guesses; it counts while those were what was sampled.
+  const auto sample = [&](const RowOutput& row) {
+    const std::size_t n = sampled.size();
+    if (n > 0 && (n > draft.size() || sampled[n - 1] != draft[n - 1])) return;
+    sampled.push_back(sampler.sample(row.logits, history));
+    history.push_back(sampled.back());
+  };
   const auto advance = [&](std::span<const TokenId> ids) {
-    const Work work{&sequence, ids, Outputs::last};
+    const Work work{&sequence, ids, draft.empty() ? Outputs::last : Outputs::all};
+    sampled.clear();
     return engine.forward({&work, 1}, sample, options.cancel);
   };
   const auto cancelled = [](const Status& status) {
@@ -134,14 +143,16 @@ Result<Generation> Session::run(std::span<const TokenId> prompt, const GenerateO
   Answer answer(engine.tokenizer(), options, sink);
   const std::span<const TokenId> stops = engine.stop_ids();
   g.finish = FinishReason::length;
+  DraftGauge gauge;
+  std::size_t at = 0;  // in `sampled`
   start = Clock::now();
   while (g.ids.size() < options.max_tokens) {
+    const TokenId next = sampled[at++];
     if (!options.ignore_eos && std::find(stops.begin(), stops.end(), next) != stops.end()) {
       g.finish = FinishReason::stop;
       break;
     }
     g.ids.push_back(next);
-    history.push_back(next);
     g.decode_s = seconds_since(start);
     if (!answer.push(next) || options.cancel.stop_requested()) {
       g.finish = FinishReason::cancelled;
@@ -152,18 +163,36 @@ Result<Generation> Session::run(std::span<const TokenId> prompt, const GenerateO
       break;
     }
     if (g.ids.size() == options.max_tokens) break;
-    if (sequence.ids().size() == n_ctx) {
+    if (at < sampled.size()) continue;
+    const std::size_t n_computed = sequence.ids().size();
+    if (n_computed == n_ctx) {
       g.finish = FinishReason::context_full;
       break;
     }
-    const TokenId token = next;
-    status = advance({&token, 1});
+    // One pass holds them all: only then are the rows of wrong guesses sure to be given up without losing others.
+    const std::size_t pass_rows = std::min(engine.options().max_rows, engine.options().max_output_rows);
+    const std::size_t room = std::min({std::size_t{options.max_draft}, pass_rows - 1, n_ctx - n_computed - 1,
+                                       std::size_t{options.max_tokens} - g.ids.size() - 1});
+    draft.clear();
+    if (room > 0 && gauge.should_guess()) draft = look_up_draft(history, room);
+    std::vector<TokenId> ids{next};
+    ids.insert(ids.end(), draft.begin(), draft.end());
+    const auto pass = Clock::now();
+    status = advance(ids);
+    at = 0;
     if (cancelled(status)) {
+      sequence.truncate(n_computed);
       g.finish = FinishReason::cancelled;
       break;
     }
     UNICORN_TRY(std::move(status));
+    gauge.passed(draft.size(), sampled.size(), seconds_since(pass));
+    g.n_drafted += draft.size();
+    g.n_accepted += sampled.size() - 1;
+    const std::size_t n_right = n_computed + sampled.size();
+    UNICORN_CHECK(sequence.truncate(n_right) == n_right);  // without the rows of wrong guesses
   }
+  sequence.truncate(prompt.size() + g.ids.size());  // and of what came after the end
   if (!answer.finish()) g.finish = FinishReason::cancelled;
   if (answer.stopped()) g.finish = FinishReason::stop;
   g.text = answer.take();
