@@ -21,6 +21,7 @@ function(_unicorn_setup target scope)
     target_link_libraries(${target} ${scope} ${dep_target})
   endforeach()
   target_link_libraries(${target} ${scope} ${A_LIBS})
+  target_compile_features(${target} ${scope} cxx_std_20)
   target_include_directories(${target} ${scope}
     $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/unicorn>)
   if(NOT scope STREQUAL "INTERFACE")

@@ -69,8 +69,10 @@ def ctest(preset, jobs, count, *selection):
     entries = ET.parse(junit).getroot().iter("testcase") if junit.exists() else []
     for entry in entries:
         name, status = entry.get("name"), entry.get("status")
-        skipped_by_script = (entry.find("skipped") is not None and status != "run")
-        count.log.append((name, "skipped" if skipped_by_script else "passed" if status == "run" else "FAILED",
+        # A script that ended with 77. (A missing executable has <skipped> too.)
+        skip = entry.find("skipped")
+        skipped_itself = status != "run" and skip is not None and skip.get("message", "").startswith("SKIP_")
+        count.log.append((name, "skipped" if skipped_itself else "passed" if status == "run" else "FAILED",
                           float(entry.get("time") or 0), noteworthy(entry.findtext("system-out") or "")))
         results = build_dir / "test-results" / f"{name}.xml"
         n_failed = len(count.failed)
@@ -87,8 +89,7 @@ def ctest(preset, jobs, count, *selection):
                     count.passed += 1
         elif status == "run":
             count.passed += 1
-        elif (skip := entry.find("skipped")) is not None and skip.get("message", "").startswith("SKIP_"):
-            # A script that ended with 77; its last 'skipped: …' line says why. (A missing executable has <skipped> too.)
+        elif skipped_itself:  # its last 'skipped: …' line says why
             said = re.findall(r"^skipped: (.*)$", entry.findtext("system-out") or "", re.MULTILINE)
             count.skipped.append((name, said[-1] if said else "no reason given"))
             continue
@@ -149,7 +150,9 @@ def stage_tsan(args, count):
 
 def stage_fuzz(args, count):
     if not has_libfuzzer():
-        count.skipped.append(("fuzz", "clang-19 with libFuzzer (clang-19, libclang-rt-19-dev) is not installed"))
+        reason = "clang-19 with libFuzzer (clang-19, libclang-rt-19-dev) is not installed"
+        count.skipped.append(("fuzz", reason))
+        count.log.append(("fuzz", "skipped", 0, reason))
         return
     if not build("fuzz", "fuzzers", args.jobs, "-DUNICORN_TESTS=ON"):
         count.failed.append("fuzz: build")
@@ -189,6 +192,8 @@ def stage_long(args, count):
         os.environ["UNICORN_SOAK_SECONDS"] = str(args.soak_seconds)
     if build("release", "all", args.jobs, "-DUNICORN_TESTS=ON"):
         ctest("release", args.jobs, count, "-L", "^long$", *(["-R", args.only] if args.only else []))
+        if not count.log:
+            count.failed.append(f"long: no test is named like '{args.only}'")
     else:
         count.failed.append("release: build")
 
@@ -243,7 +248,8 @@ def main():
     parser.add_argument("--format", action="store_true")
     parser.add_argument("--tidy", action="store_true")
     args = parser.parse_args()
-    args.fuzz_seconds = args.fuzz_seconds or (600 if args.long else 60)
+    if args.fuzz_seconds is None:
+        args.fuzz_seconds = 600 if args.long else 60
 
     if args.format:
         return 0 if run_quietly("clang-format-19", "-i", *sources()) else 1

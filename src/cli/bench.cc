@@ -123,9 +123,6 @@ int run(const BenchCommand& options) {
   Interrupt interrupt;
   ModelOptions model = options.model;
   reserve_for(options.bench, model.engine);
-  // The limits before and after the runs: the better of the two is what the machine can do.
-  Result<MachineLimits> before = measure_limits(model.engine.n_threads);
-  if (!before.ok()) return fail(before.error());
   Result<std::unique_ptr<Engine>> engine = load_engine(model, interrupt);
   if (!engine.ok()) return fail(engine.error());
 
@@ -141,10 +138,13 @@ int run(const BenchCommand& options) {
       interrupt.token());
   line.clear();
   if (!rows.ok()) return fail(rows.error());
-  Report report{**engine, *std::move(rows), (*engine)->load_stats().seconds, peak_rss_mb(), *before};
-  if (const Result<MachineLimits> after = measure_limits((*engine)->options().n_threads); after.ok()) {
-    report.machine.int8_ops_per_s = std::max(report.machine.int8_ops_per_s, after->int8_ops_per_s);
-    report.machine.read_bytes_per_s = std::max(report.machine.read_bytes_per_s, after->read_bytes_per_s);
+  Report report{**engine, *std::move(rows), (*engine)->load_stats().seconds, peak_rss_mb(), {}};
+  // After the peak was taken: it needs memory itself. The better of two is what the machine can do.
+  for (int i = 0; i < 2; ++i) {
+    const Result<MachineLimits> limits = measure_limits((*engine)->options().n_threads);
+    if (!limits.ok()) return fail(limits.error());
+    report.machine.int8_ops_per_s = std::max(report.machine.int8_ops_per_s, limits->int8_ops_per_s);
+    report.machine.read_bytes_per_s = std::max(report.machine.read_bytes_per_s, limits->read_bytes_per_s);
   }
 
   const Format format = options.model.json ? Format::json : options.format;
@@ -182,12 +182,10 @@ Action add_bench(CLI::App& app) {
       "  unicorn bench model.gguf --prefill 512,2048 --decode 64 --depth 0,2048 --threads 2 --reps 5 --json\n"
       "  unicorn bench model/ --weights q4_0 --format csv >> results.csv\n"
       "  unicorn bench model.gguf --prefill 0 --sequences 1,8,32\n\n"
-      "Figures are tokens per second, of all sequences together. Prefill computes the last token's logits only; "
-      "decode\n"
-      "is greedy and obeys no end of answer. Every repetition must decode the same tokens, or there is no result.\n"
-      "The limit is what this CPU could do at most: all products at its int8 peak, or all bytes at its read "
-      "bandwidth,\n"
-      "both measured in the same run with the same threads.");
+      "Figures are tokens per second, of all sequences together. Prefill computes the last token's logits only;\n"
+      "decode is greedy and obeys no end of answer. Every repetition must decode the same tokens, or there is no\n"
+      "result. The limit: all products at the int8 peak, or all bytes at the memory's read bandwidth, both measured\n"
+      "after the runs with the same threads and instruction set. A model that fits the caches can pass it.");
   return [options] { return run(*options); };
 }
 

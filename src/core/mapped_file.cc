@@ -97,12 +97,16 @@ void advise(std::span<const std::byte> range, Advice advice) {
 bool is_file_mapping(std::span<const std::byte> range) {
   std::ifstream maps("/proc/self/maps");
   std::string line;
-  const auto begin = reinterpret_cast<std::uintptr_t>(range.data());
-  while (std::getline(maps, line)) {
+  auto at = reinterpret_cast<std::uintptr_t>(range.data());
+  const std::uintptr_t end = at + range.size();
+  while (std::getline(maps, line)) {  // ascending; advice may have split one mapping into several
     unsigned long low = 0, high = 0, inode = 0;
-    if (std::sscanf(line.c_str(), "%lx-%lx %*s %*s %*s %lu", &low, &high, &inode) != 3) continue;
-    if (begin >= low && begin < high)
-      return inode != 0 && begin + range.size() <= high && line.find(" r--") != std::string::npos;
+    char access[5] = {};
+    if (std::sscanf(line.c_str(), "%lx-%lx %4s %*s %*s %lu", &low, &high, access, &inode) != 4) continue;
+    if (at < low || at >= high) continue;
+    if (inode == 0 || access[0] != 'r' || access[1] != '-') return false;
+    if (end <= high) return true;
+    at = high;
   }
   return false;
 }

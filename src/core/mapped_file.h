@@ -35,7 +35,7 @@ class MappedFile {
 enum class Advice { sequential, random_access, will_need, drop };
 void advise(std::span<const std::byte> range, Advice advice);
 
-// Is the range inside one read-only mapping of a file? Reads the system's list of mappings: not for every row.
+// Is all of the range a read-only mapping of a file? Reads the system's list of mappings: not for every row.
 bool is_file_mapping(std::span<const std::byte> range);
 
 // Writes `bytes` to a temporary beside `path`, then renames: the old file is there until the new one is whole.

@@ -98,6 +98,8 @@ TEST_F(MappedFileTest, KnowsAFilesMappingFromMemory) {
   ASSERT_TRUE(file.ok());
   EXPECT_TRUE(is_file_mapping(file->bytes()));
   EXPECT_TRUE(is_file_mapping(file->bytes().subspan(5'000, 7)));
+  advise(file->bytes().subspan(50'000, 10'000), Advice::random_access);  // three mappings now
+  EXPECT_TRUE(is_file_mapping(file->bytes()));
   const std::vector<std::byte> memory(100'000);
   EXPECT_FALSE(is_file_mapping(memory));
 }

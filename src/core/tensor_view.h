@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 
 #include "core/check.h"
@@ -54,6 +55,11 @@ struct TensorView {
   std::size_t row_stride_bytes = 0;
 
   const std::byte* row(std::size_t i) const { return data + i * row_stride_bytes; }
+  // From the first byte of row `first` to the last of row `end` - 1, with what lies between rows.
+  std::span<const std::byte> rows(std::size_t first, std::size_t end) const {
+    if (first >= end) return {};
+    return {row(first), row(end - 1) + row_bytes(dtype, shape.k())};
+  }
   std::size_t n_bytes() const { return shape.n_rows() * row_bytes(dtype, shape.k()); }
 };
 

@@ -9,7 +9,7 @@
 // An Engine and its Sessions are used by one thread at a time; several engines may live in one process. Nothing here
 // prints. What returns a Result or Status does not throw: memory that runs out on the way is ErrorCode::out_of_memory, and
 // the engine, its sequences and sessions go on living. The rest throws std::bad_alloc at most (a Session's constructor, a
-// description), as any copy of a string does. Exceptions of the caller's own callbacks pass through; none is needed.
+// description), as any copy of a string does. Exceptions of the caller's own callbacks, other than std::bad_alloc, pass through; none is needed.
 #pragma once
 
 #include <cstdint>

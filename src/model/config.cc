@@ -162,8 +162,11 @@ Status read_gemma3n(const Reader& r, ModelConfig& c) {
     } else if (sparsity.is_number()) {
       s = sparsity.get<double>();
     }
-    if (!(s >= 0 && static_cast<float>(s) < 1)) return r.bad("activation_sparsity_pattern", "numbers in [0, 1)");
-    if (s > 0) c.layers[l].sparsity_z = normal_quantile(static_cast<float>(s));
+    const auto share = static_cast<float>(s);
+    // Below 1e-7 the quantile is not finite in float32.
+    if (!(s == 0 || (s >= 1e-7 && share < 1)))
+      return r.bad("activation_sparsity_pattern", "0, or numbers from 1e-7 to below 1");
+    if (s > 0) c.layers[l].sparsity_z = normal_quantile(share);
   }
   if (r.has("matformer") && r.json["matformer"].is_object()) {
     const Reader m{r.json["matformer"], r.what + ": matformer"};

@@ -44,7 +44,8 @@ TEST(ConfigFromHf, SparsityIsTheQuantileThatPyTorchComputes) {
     EXPECT_EQ(*c->layers[0].sparsity_z, z) << p;
   }
   EXPECT_FALSE(with("activation_sparsity_pattern", 0.0)->layers[0].sparsity_z.has_value());
-  for (const double p : {1.0, 0.99999999999, -0.1}) EXPECT_FALSE(with("activation_sparsity_pattern", p).ok()) << p;
+  for (const double p : {1.0, 0.99999999999, -0.1, 1e-9, 1e-46})
+    EXPECT_FALSE(with("activation_sparsity_pattern", p).ok()) << p;
 }
 
 TEST(ConfigFromHf, BothSpellingsOfRope) {

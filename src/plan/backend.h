@@ -117,7 +117,7 @@ class Program {  // one claimed range of steps, made ready for one device
 
 struct Claim {
   StepRange range;
-  // What a program compiled for any part of the range holds for itself: beyond weights, KV and the plan's tensors.
+  // About what a program compiled for any part of the range holds for itself: beyond weights, KV and the plan's tensors.
   std::size_t program_bytes = 0;
 };
 
@@ -126,7 +126,7 @@ struct Cost {  // of one run; for comparing devices, and no better than the devi
 };
 
 struct DeviceInfo {
-  std::string id;           // "cpu", "reference", "vulkan:0"
+  std::string id;  // "cpu", "reference", "vulkan:0"
   std::string description;  // "AMD Ryzen 7 8845HS, 8 cores, avx512_vnni"
   bool unified_memory = true;
   std::size_t memory_bytes = 0;  // total

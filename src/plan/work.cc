@@ -14,10 +14,10 @@ double share_needed(const op::Ffn& ffn, double n_rows) {
   return 1 - std::pow(1 - survives, n_rows);
 }
 
+// Of one sequence: its rows_each rows, the last of the batch's, together read what their windows span.
 double kv_rows_read(const op::Attention& attention, const BatchShape& batch, double rows_each) {
-  const double depth = batch.depth + rows_each;
-  // All rows of a sequence together read what their windows span.
-  return attention.window == 0 ? depth : std::min(depth, attention.window + rows_each - 1);
+  const double end = batch.depth + double{1} * batch.n_rows / batch.n_sequences;
+  return attention.window == 0 ? end : std::min(end, attention.window + rows_each - 1);
 }
 
 }  // namespace
@@ -45,6 +45,9 @@ PlanWork work_of(const Plan& plan, StepRange range, const BatchShape& batch, DTy
       const KvLayer& layer = plan.kv_layers[attention->kv_layer];
       const double n_sequences = std::min<double>(batch.n_sequences, n_rows);
       const double row_pair = 2.0 * layer.n_kv_heads * static_cast<double>(row_bytes(kv_dtype, layer.head_dim));
+      const double n_keys = attention->window == 0 ? batch.depth + n_rows / n_sequences / 2
+                                                   : std::min<double>(batch.depth + 1, attention->window);
+      work.attention_multiply_adds += 2 * n_rows * n_keys * attention->n_heads * layer.head_dim;
       work.kv_bytes += n_sequences * kv_rows_read(*attention, batch, n_rows / n_sequences) * row_pair;
     }
   }

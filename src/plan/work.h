@@ -16,7 +16,8 @@ struct BatchShape {
 };
 
 struct PlanWork {
-  double multiply_adds = 0;  // of products with weights (attention's own are some percent more)
+  double multiply_adds = 0;  // of products with weights
+  double attention_multiply_adds = 0;  // of queries with keys and of weights with values
   double weight_bytes = 0;  // each weight once; of a sparse FFN's up and down what the rows' survivors need
   double kv_bytes = 0;  // each KV row once per sequence and attention step
   double bytes() const { return weight_bytes + kv_bytes; }

@@ -23,6 +23,7 @@ struct SmallPlan : Plan {
     steps.push_back({q, Rows::all, 0});
     op::Attention attention{};
     attention.window = 8;
+    attention.n_heads = 4;
     steps.push_back({attention, Rows::all, 0});
     op::Ffn ffn{};
     ffn.gate = weight(256, 64), ffn.up = weight(256, 64), ffn.down = weight(64, 256);
@@ -42,6 +43,7 @@ TEST(Work, OneRowReadsTheSurvivorsOfASparseFfn) {
   const double weights = 64 * 64 + 256 * 64 + 0.05 * 2 * 256 * 64 + 100 * 64;
   EXPECT_NEAR(work.weight_bytes, weights * kByte, 1);
   EXPECT_NEAR(work.multiply_adds, weights, 1);
+  EXPECT_EQ(work.attention_multiply_adds, 2 * 4 * 32);
   EXPECT_EQ(work.kv_bytes, 2 * 2 * 32 * 2);  // its own row: K and V of two heads in f16
 }
 
@@ -58,6 +60,12 @@ TEST(Work, KvRowsAreBoundedByTheWindowAndReadPerSequence) {
   EXPECT_EQ(work_of(SmallPlan{}, {1, 1, 1, 1000}, DType::f16).kv_bytes, 8 * row);
   EXPECT_EQ(work_of(SmallPlan{}, {4, 1, 1, 1000}, DType::f16).kv_bytes, 11 * row);
   EXPECT_EQ(work_of(SmallPlan{}, {4, 4, 4, 1000}, DType::f16).kv_bytes, 4 * 8 * row);
+}
+
+TEST(Work, OutputRowsSeeWhatCameBeforeThem) {
+  SmallPlan plan;
+  plan.steps[1].rows = Rows::output;
+  EXPECT_EQ(work_of(plan, {512, 1, 1, 0}, DType::f16).kv_bytes, 8 * 2 * 2 * 32 * 2);
 }
 
 }  // namespace

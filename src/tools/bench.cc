@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "backends/cpu/tools.h"
+#include "engine/memory.h"
 #include "plan/work.h"
 
 namespace unicorn {
@@ -192,6 +193,7 @@ Result<std::vector<BenchRow>> bench(Engine& engine, const BenchOptions& options,
 }
 
 Result<MachineLimits> measure_limits(std::size_t n_threads) {
+  if (const auto free = available_memory(); free && *free < std::size_t{1} << 30) return MachineLimits{};
   UNICORN_ASSIGN(const cpu::CpuLimits limits, cpu::measure_limits(n_threads));
   return MachineLimits{limits.int8_ops_per_s, limits.read_bytes_per_s};
 }

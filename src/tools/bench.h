@@ -48,11 +48,12 @@ Result<std::vector<BenchRow>> bench(Engine& engine, const BenchOptions& options,
 struct MachineLimits {
   double int8_ops_per_s = 0, read_bytes_per_s = 0;
 };
+// Zeros when less than 1 GiB of memory is free: measuring needs half of it.
 Result<MachineLimits> measure_limits(std::size_t n_threads);
 
-// Tokens per second that no engine passes on such a machine: the operations of all products with weights at the int8
-// peak, or the bytes of weights and KV rows at the read bandwidth, whichever takes longer (plan/work.h). nullopt when
-// the engine does not run on the CPU alone, or the limits are not known.
+// Tokens per second at the limit: the operations of all products with weights at the int8 peak of the instruction set in
+// use, or the bytes of weights and KV rows at the memory's read bandwidth, whichever takes longer (plan/work.h). What fits
+// the caches can be faster. nullopt when the engine does not run on the CPU alone, or the limits are not known.
 std::optional<double> limit_tps(const Engine& engine, const BenchRow& row, const MachineLimits& machine);
 
 double peak_rss_mb();  // of this process so far, in MB of 1e6 bytes

@@ -266,6 +266,7 @@ class Bench(CliTest):
             self.assertLessEqual(row["median_tps"], row["max"])
         self.assertGreater(got["load_s"], 0)
         self.assertGreater(got["peak_rss_mb"], 10)
+        self.assertLess(got["peak_rss_mb"], 400)  # measuring the limits is not part of it
         self.assertEqual(got["threads"], 2)
 
     def test_csv_and_table(self):

@@ -11,6 +11,7 @@
 #include "backends/cpu/host_buffer.h"
 #include "backends/cpu/program.h"
 #include "backends/cpu/weight.h"
+#include "plan/work.h"
 
 namespace unicorn {
 namespace cpu {
@@ -59,24 +60,10 @@ class CpuBackend final : public Backend {
   }
 
   Cost estimate(const Plan& plan, StepRange range, std::uint32_t rows, std::uint32_t depth) const override {
-    double read = 0, work = 0;
-    for (std::uint32_t s = range.begin; s < range.end; ++s) {
-      const Step& step = plan.steps[s];
-      for (WeightId id : access(step).weights) {
-        const WeightRef& w = plan.weights[index(id)];
-        if (w.use == WeightUse::rows || std::holds_alternative<op::Embed>(step.op)) continue;
-        read += static_cast<double>(w.n_bytes());
-        work += static_cast<double>(w.n) * static_cast<double>(w.k) * rows;
-      }
-      if (const auto* attention = std::get_if<op::Attention>(&step.op)) {
-        const std::uint32_t keys = attention->window == 0 ? depth : std::min(depth, attention->window);
-        const KvLayer& layer = plan.kv_layers[attention->kv_layer];
-        read += 4.0 * keys * layer.n_kv_heads * layer.head_dim;
-        work += 2.0 * keys * attention->n_heads * layer.head_dim * rows;
-      }
-    }
-    return {std::max(read / kReadBytesPerSecond,
-                     work / (kMultiplyAddsPerSecondAndMember * static_cast<double>(pool_.size())))};
+    const PlanWork work = work_of(plan, range, {rows, rows, 1, static_cast<double>(depth)}, DType::f16);
+    return {std::max(work.bytes() / kReadBytesPerSecond,
+                     (work.multiply_adds + work.attention_multiply_adds) /
+                         (kMultiplyAddsPerSecondAndMember * static_cast<double>(pool_.size())))};
   }
 
   std::size_t resident_bytes(const WeightRef& weight) const override { return CpuWeight::resident_bytes(weight); }

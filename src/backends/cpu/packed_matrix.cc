@@ -415,17 +415,11 @@ void decode_column_row(const PackedView& w, std::size_t r, float* out) {
 
 // ---- Source rows and their pages.
 
-std::span<const std::byte> part_bytes(const TensorView& view, std::size_t first, std::size_t last) {
-  if (first >= last) return {};
-  const std::byte* begin = view.row(first);
-  return {begin, view.row(last - 1) + row_bytes(view.dtype, view.shape.k())};
-}
-
 class SourcePages {
  public:
   explicit SourcePages(const WeightRef& weight) : weight_(weight) {
     for (const TensorView& view : weight.parts) {
-      const auto bytes = part_bytes(view, 0, view.shape.n_rows());
+      const auto bytes = view.rows(0, view.shape.n_rows());
       droppable_.push_back(weight.owner == nullptr && bytes.size() >= (std::size_t{64} << 10) &&
                            is_file_mapping(bytes));
     }
@@ -440,7 +434,7 @@ class SourcePages {
       const std::size_t offset = weight_.stack == WeightRef::Stack::rows ? begin : 0;
       const std::size_t from = std::clamp(first, offset, offset + rows) - offset;
       const std::size_t to = std::clamp(last, offset, offset + rows) - offset;
-      if (droppable_[p]) advise(part_bytes(view, from, to), Advice::drop);
+      if (droppable_[p]) advise(view.rows(from, to), Advice::drop);
       begin += rows;
     }
   }

@@ -33,8 +33,10 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::prepare(const WeightRef& ref, Thre
     }
     case WeightUse::rows:
       for (const TensorView& part : ref.parts) {
-        const std::span<const std::byte> bytes{part.data, part.shape.n_rows() * part.row_stride_bytes};
+        const std::span<const std::byte> bytes = part.rows(0, part.shape.n_rows());
         advise(bytes, Advice::random_access);
+        // Parts beside each other in the same rows span nearly the same bytes: once is enough.
+        if (ref.stack == WeightRef::Stack::columns && !weight->mapped_.empty()) continue;
         if (is_file_mapping(bytes)) weight->mapped_.push_back(bytes);
       }
       if (progress && !progress(0)) return Error{ErrorCode::cancelled, "loading was cancelled"};

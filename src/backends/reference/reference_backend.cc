@@ -10,6 +10,7 @@
 
 #include "backends/reference/ops.h"
 #include "plan/batch_rows.h"
+#include "plan/work.h"
 #include "quant/block.h"
 
 namespace unicorn {
@@ -394,20 +395,8 @@ class ReferenceBackend final : public Backend {
 
   Cost estimate(const Plan& plan, StepRange range, std::uint32_t rows, std::uint32_t depth) const override {
     constexpr double kMultiplyAddsPerSecond = 1e9;  // not measured: sums in double, one thread
-    double work = 0;
-    for (std::uint32_t s = range.begin; s < range.end; ++s) {
-      const Step& step = plan.steps[s];
-      for (WeightId id : access(step).weights) {
-        const WeightRef& w = plan.weights[index(id)];
-        if (w.use == WeightUse::rows || std::holds_alternative<op::Embed>(step.op)) continue;
-        work += static_cast<double>(w.n) * static_cast<double>(w.k);
-      }
-      if (const auto* attention = std::get_if<op::Attention>(&step.op)) {
-        const std::uint32_t keys = attention->window == 0 ? depth : std::min(depth, attention->window);
-        work += 2.0 * keys * attention->n_heads * plan.kv_layers[attention->kv_layer].head_dim;
-      }
-    }
-    return {work * rows / kMultiplyAddsPerSecond};
+    const PlanWork work = work_of(plan, range, {rows, rows, 1, static_cast<double>(depth)}, DType::f16);
+    return {(work.multiply_adds + work.attention_multiply_adds) / kMultiplyAddsPerSecond};
   }
 
   std::size_t resident_bytes(const WeightRef& weight) const override {

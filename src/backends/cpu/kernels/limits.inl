@@ -1,5 +1,5 @@
 // What a matrix product is set against, with this instruction set:
-//   multiply_adds  int8 products from registers alone, nothing loaded. Twelve independent chains hide the latency.
+//   multiply_adds  int8 products from registers alone, nothing loaded. Independent chains hide the latency.
 //   read_bytes     memory read in one ascending run, prefetched as far ahead as the matvec does.
 #pragma once
 
@@ -8,9 +8,9 @@
 namespace unicorn::cpu {
 namespace {
 
-// Returns how many multiply-adds were done: about 4 · kLanes · 12 · rounds.
+// Returns how many multiply-adds were done: 48 or 192 · kLanes a round.
 std::uint64_t multiply_adds(std::uint64_t rounds) {
-  constexpr int kChains = 12;
+  constexpr int kChains = V::kHasDot ? 12 : 6, kPerChain = V::kHasDot ? 1 : 8;
   V::I acc[kChains];
   UNICORN_UNROLL for (int i = 0; i < kChains; ++i) acc[i] = V::set1(i);
   V::I u = V::set1(0x01020304), s = V::set1(0x04030201);
@@ -20,15 +20,21 @@ std::uint64_t multiply_adds(std::uint64_t rounds) {
       if constexpr (V::kHasDot) {
         acc[i] = V::dot(acc[i], u, s);
       } else {
+        // As 4-bit codes allow: eight byte products summed in 16 bits, widened once.
+        V::I sum = V::mul_pairs(u, s);
+        UNICORN_UNROLL for (int j = 1; j < kPerChain; ++j) {
+          V::keep(u);
+          sum = V::add16(sum, V::mul_pairs(u, s));
+        }
         V::keep(u);
-        acc[i] = V::add_pairs(acc[i], V::mul_pairs(u, s));
+        acc[i] = V::add_pairs(acc[i], sum);
       }
       V::keep(acc[i]);
     }
   }
   UNICORN_UNROLL for (int i = 1; i < kChains; ++i) acc[0] = V::add(acc[0], acc[i]);
   V::keep(acc[0]);
-  return rounds * kChains * 4 * V::kLanes;
+  return rounds * kChains * kPerChain * 4 * V::kLanes;
 }
 
 // Reads whole lines of [p, p + n); returns something that depends on them all.

@@ -104,7 +104,7 @@ TEST_P(Matmul, EveryIsaAgreesWithDoubleSums) {
   ThreadPool pool(1);
   for (const auto [n, k] : extents(dtype)) {
     SCOPED_TRACE(testing::Message() << "n " << n << " k " << k);
-    constexpr std::size_t kRows = 64;
+    constexpr std::size_t kRows = 70;  // the most that any kernel but the tiled one takes is 64
     const RandomWeights weights = random_weights(dtype, n, k, 2);
     auto packed = PackedMatrix::pack(weights.ref(), pool);
     ASSERT_TRUE(packed.ok()) << packed.error().message;
@@ -141,7 +141,7 @@ TEST_P(Matmul, EveryIsaAgreesWithDoubleSums) {
         }
       EXPECT_LE(worst, 1.0) << "error / bound";
 
-      for (const std::size_t m : {1u, 2u, 3u, 5u, 8u, 17u}) {
+      for (const std::size_t m : {1u, 2u, 3u, 5u, 8u, 17u, 64u}) {
         const std::vector<float> part = run(*kernels, *packed, x, m);
         EXPECT_TRUE(same_bits(part.data(), y.data(), m * n)) << "the first " << m << " rows alone differ";
       }
@@ -151,6 +151,25 @@ TEST_P(Matmul, EveryIsaAgreesWithDoubleSums) {
         if (scalar.empty()) scalar = y;
         EXPECT_TRUE(same_bits(y.data(), scalar.data(), y.size())) << "bits differ from scalar";
       }
+    }
+  }
+}
+
+// More rows than wait in the L2 cache between stretches of k, an odd number of panels, several stretches.
+TEST_P(Matmul, ManyRowsGiveTheBitsOfFew) {
+  ThreadPool pool(1);
+  constexpr std::size_t kRows = 400, n = 48, k = 1024;
+  const RandomWeights weights = random_weights(GetParam(), n, k, 5);
+  auto packed = PackedMatrix::pack(weights.ref(), pool);
+  ASSERT_TRUE(packed.ok()) << packed.error().message;
+  const std::vector<float> x = random_rows(kRows, k, 6);
+  for (const KernelTable* kernels : runnable_kernel_tables()) {
+    SCOPED_TRACE(kernels->name);
+    const std::vector<float> all = run(*kernels, *packed, x, kRows);
+    for (const std::size_t first : {0u, 384u}) {  // of a whole tile, whatever its height
+      const std::vector<float> some(x.begin() + static_cast<std::ptrdiff_t>(first * k), x.end());
+      const std::vector<float> part = run(*kernels, *packed, some, 16);
+      EXPECT_TRUE(same_bits(part.data(), all.data() + first * n, 16 * n)) << "rows from " << first;
     }
   }
 }
