@@ -60,7 +60,7 @@ def first_token_seconds(unicorn, model, threads, isa):
     """From the start of the process to its end, with one token generated after a prompt of 16."""
     start = time.monotonic()
     output([str(unicorn), "run", str(model), "--ids", ",".join(map(str, PROMPT_IDS)), "-n", "1", "--temp", "0",
-            "--threads", str(threads), "--json"], isa)
+            "--threads", str(threads), "--quiet", "--json"], isa)
     return time.monotonic() - start
 
 
@@ -69,7 +69,7 @@ def spread(values):
 
 
 def compare(name, path, isa, a):
-    """One table: lines of markdown."""
+    """One table, as lines of markdown, and what `unicorn bench` said of the machine."""
     ours, theirs, first = [], [], []
     for number in range(a.rounds):
         print(f"{name}, {isa}, round {number + 1} of {a.rounds}", file=sys.stderr, flush=True)
@@ -99,7 +99,7 @@ def compare(name, path, isa, a):
     memory = [statistics.median(run["peak_rss_mb"] for run in side) for side in (ours, theirs)]
     lines += ["", f"Peak memory {memory[0]:.0f} MB, llama.cpp {memory[1]:.0f} MB: ratio {memory[0] / memory[1]:.2f}. "
               f"Process start to the first token of a 16-token prompt: {statistics.median(first):.2f} s.", ""]
-    return lines
+    return lines, ours[0]["limits"]
 
 
 def main():
@@ -118,16 +118,16 @@ def main():
     work = a.work or fetch.cache() / "generated"
     work.mkdir(parents=True, exist_ok=True)
     try:
-        version = json.loads(output(command(a.unicorn, "", a.threads, "0", 0, "0")[:2] + ["--prefill", "0", "--decode", "0",
-                                                                                         "--json"], None))
-        report = [f"# {version['cpu']}, {a.threads} threads", "",
-                  f"Commit {version['commit']}, {time.strftime('%Y-%m-%d', time.gmtime())}, llama.cpp "
-                  f"{fetch.LLAMA_VERSION}, {a.rounds} rounds.", "", "```", " ".join(["bench/compare_with_llama_cpp.py",
-                                                                                 *sys.argv[1:]]), "```", ""]
+        tables, machine = [], None
         for name in a.models.split(","):
             path = model_file(name, a.unicorn, work)
             for isa in a.isa.split(","):
-                report += compare(name, path, native_isa(a.unicorn) if isa == "native" else isa, a)
+                lines, machine = compare(name, path, native_isa(a.unicorn) if isa == "native" else isa, a)
+                tables += lines
+        report = [f"# {machine['cpu']}, {a.threads} threads", "",
+                  f"Commit {machine['commit']}, {time.strftime('%Y-%m-%d', time.gmtime())}, llama.cpp "
+                  f"{fetch.LLAMA_VERSION}, {a.rounds} rounds.", "", "```",
+                  " ".join(["bench/compare_with_llama_cpp.py", *sys.argv[1:]]), "```", "", *tables]
     except (fetch.Unavailable, RuntimeError, subprocess.CalledProcessError) as reason:
         print(f"compare_with_llama_cpp: {reason}", file=sys.stderr)
         return 1
