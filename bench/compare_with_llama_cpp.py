@@ -127,7 +127,8 @@ def main():
         report = [f"# {machine['cpu']}, {a.threads} threads", "",
                   f"Commit {machine['commit']}, {time.strftime('%Y-%m-%d', time.gmtime())}, llama.cpp "
                   f"{fetch.LLAMA_VERSION}, {a.rounds} rounds.", "", "```",
-                  " ".join(["bench/compare_with_llama_cpp.py", *sys.argv[1:]]), "```", "", *tables]
+                  f"bench/compare_with_llama_cpp.py --models {a.models} --isa {a.isa} --threads {a.threads} --rounds {a.rounds} "
+                  f"--prefill {a.prefill} --decode {a.decode} --depth {a.depth}", "```", "", *tables]
     except (fetch.Unavailable, RuntimeError, subprocess.CalledProcessError) as reason:
         print(f"compare_with_llama_cpp: {reason}", file=sys.stderr)
         return 1
