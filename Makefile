@@ -46,6 +46,7 @@ format:           ## clang-format-19 over all sources
 tidy:             ## clang-tidy-19 over all sources (minutes)
 	scripts/bootstrap tidy
 	cmake --preset tidy --log-level=WARNING
+	cmake --build build/tidy --target unicorn_commit
 	scripts/run_tests.py --tidy --jobs $(JOBS)
 
 clean:            ## remove build/

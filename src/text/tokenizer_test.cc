@@ -13,7 +13,6 @@ namespace unicorn {
 namespace {
 
 using testing::demo;
-using ::testing::ElementsAre;
 using testing::gemma3;
 using ::testing::HasSubstr;
 using testing::read_json;

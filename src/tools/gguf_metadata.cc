@@ -73,10 +73,10 @@ void set_model_metadata(GgufMetadata& m, const ModelConfig& c, std::string_view 
   std::vector<std::uint32_t> widths;
   std::vector<bool> sliding;
   std::vector<float> sparsity;
-  for (std::size_t l = 0; l < c.layers.size(); ++l) {
-    widths.push_back(c.layers[l].d_ff);
-    sliding.push_back(c.layers[l].sliding);
-    sparsity.push_back(c.layers[l].sparsity_z.value_or(-std::numeric_limits<float>::infinity()));
+  for (const auto& layer : c.layers) {
+    widths.push_back(layer.d_ff);
+    sliding.push_back(layer.sliding);
+    sparsity.push_back(layer.sparsity_z.value_or(-std::numeric_limits<float>::infinity()));
   }
   if (std::all_of(c.layers.begin(), c.layers.end(), same_width))
     m.set_u32(key("feed_forward_length"), first.d_ff);

@@ -156,11 +156,13 @@ inline float weight_min(DType dtype, const std::byte* row, std::size_t i) {
     }
     case DType::q4_k: {
       const auto b = load_block<BlockQ4K>(row, i / 256);
-      return -f16_to_f32(b.dmin) * static_cast<float>(unpack_scale_min(b.scales, i % 256 / 32).min);
+      const std::size_t sub_block = i % 256 / 32;
+      return -f16_to_f32(b.dmin) * static_cast<float>(unpack_scale_min(b.scales, sub_block).min);
     }
     case DType::q5_k: {
       const auto b = load_block<BlockQ5K>(row, i / 256);
-      return -f16_to_f32(b.dmin) * static_cast<float>(unpack_scale_min(b.scales, i % 256 / 32).min);
+      const std::size_t sub_block = i % 256 / 32;
+      return -f16_to_f32(b.dmin) * static_cast<float>(unpack_scale_min(b.scales, sub_block).min);
     }
     default:
       return 0.0f;
