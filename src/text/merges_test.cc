@@ -36,8 +36,7 @@ std::vector<std::string> written(const std::vector<Merge>& merges, const TextTab
 
 TEST(Merges, RebuiltByScoreThenByLongerLeftPart) {
   const TextTable texts = table_of({"a", "b", "c", "\xC3\xA9", "ab", "bc", "abc",
-                                    "\xC3\xA9"
-                                    "a",
+                                    std::string("\xC3\xA9") + "a",
                                     "<c>"});
   std::vector<PieceUse> uses(texts.size(), PieceUse::merged);
   uses[8] = PieceUse::none;

@@ -207,7 +207,9 @@ Result<Tokenizer> Tokenizer::create(Vocab vocab, std::string_view what) {
   patterns.reserve(impl->vocab.added.size() + n_pieces);
   for (const Vocab::Added& added : impl->vocab.added) {
     patterns.push_back(added.normalized ? with_spaces(added.text) : added.text);
-    (added.normalized ? impl->normalized_added : impl->raw_added).add(patterns.back(), added.id, added.special);
+    // Listed twice, once as special: it is, wherever it is met.
+    const bool special = added.special || impl->vocab.types[static_cast<std::size_t>(added.id)] == TokenType::control;
+    (added.normalized ? impl->normalized_added : impl->raw_added).add(patterns.back(), added.id, special);
   }
   for (std::size_t id = 0; id < n_pieces; ++id) {
     const TokenType type = impl->vocab.types[id];
