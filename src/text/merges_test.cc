@@ -35,9 +35,8 @@ std::vector<std::string> written(const std::vector<Merge>& merges, const TextTab
 }
 
 TEST(Merges, RebuiltByScoreThenByLongerLeftPart) {
-  const TextTable texts = table_of({"a", "b", "c", "\xC3\xA9", "ab", "bc", "abc",
-                                    std::string("\xC3\xA9") + "a",
-                                    "<c>"});
+  const TextTable texts =
+      table_of({"a", "b", "c", "\xC3\xA9", "ab", "bc", "abc", std::string("\xC3\xA9") + "a", "<c>"});
   std::vector<PieceUse> uses(texts.size(), PieceUse::merged);
   uses[8] = PieceUse::none;
   const std::vector<float> scores = {0, 0, 0, 0, -3, -1, -2, -2, 0};
