@@ -16,7 +16,7 @@ double share_needed(const op::Ffn& ffn, double n_rows) {
 
 // Of one sequence: its rows_each rows, the last of the batch's, together read what their windows span.
 double kv_rows_read(const op::Attention& attention, const BatchShape& batch, double rows_each) {
-  const double end = batch.depth + double{1} * batch.n_rows / batch.n_sequences;
+  const double end = batch.depth + static_cast<double>(batch.n_rows) / batch.n_sequences;
   return attention.window == 0 ? end : std::min(end, attention.window + rows_each - 1);
 }
 

@@ -61,7 +61,7 @@ double measure_read_bandwidth(const KernelTable& kernels, ThreadPool& pool) {
 Result<CpuLimits> measure_limits(std::size_t n_threads) {
   UNICORN_ASSIGN(const KernelTable* const kernels, select_kernels());
   ThreadPool pool(n_threads > 0 ? n_threads : n_usable_cores());
-  return CpuLimits{kernels->name, measure_int8_peak(*kernels, pool), measure_read_bandwidth(*kernels, pool)};
+  return CpuLimits{measure_int8_peak(*kernels, pool), measure_read_bandwidth(*kernels, pool)};
 }
 
 }  // namespace unicorn::cpu

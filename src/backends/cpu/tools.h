@@ -13,7 +13,6 @@ namespace unicorn::cpu {
 
 // What products with weights are set against, measured here and now with the kernels that the backend would choose.
 struct CpuLimits {
-  std::string isa;             // "avx512_vnni"
   double int8_ops_per_s = 0;   // from registers; a multiply-add counts as two
   double read_bytes_per_s = 0; // from memory, past every cache; 0: no memory to measure with
 };
